@@ -1,0 +1,1 @@
+"""The nouns of adjuvant: frozen values, standard library and numpy only."""

@@ -1,0 +1,43 @@
+"""When something was true: a closed interval, because charts hold dates such as `2012-02`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from adapter.domain.tristate import TriState
+
+
+def require_aware(moment: datetime, what: str) -> None:
+    """Refuse a time without an offset. Raises ValueError naming `what`."""
+    if moment.utcoffset() is None:
+        raise ValueError(f"{what} has no UTC offset")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Period:
+    """A moment known to lie between two aware times, both included; an instant has both equal.
+
+    Source: FHIR R4 datatypes, `date` and `dateTime` (partial precision is legal).
+    """
+
+    earliest: datetime
+    latest: datetime
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a time without offset or an interval that ends before it starts."""
+        require_aware(self.earliest, "earliest")
+        require_aware(self.latest, "latest")
+        if self.latest < self.earliest:
+            raise ValueError("a period cannot end before it starts")
+
+    @staticmethod
+    def instant(moment: datetime) -> Period:
+        """The interval that is one moment."""
+        return Period(earliest=moment, latest=moment)
+
+    def before(self, moment: datetime) -> TriState:
+        """Whether it lies strictly before the moment; unknown when the moment falls inside."""
+        if self.latest < moment:
+            return TriState.TRUE
+        return TriState.FALSE if self.earliest >= moment else TriState.UNKNOWN

@@ -1,0 +1,129 @@
+"""Whether a patient is at risk, and the forecast if so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from adapter.domain.ids import PatientId, ResourceVersion
+from adapter.domain.landmark import Landmark
+from adapter.domain.record import ProcedureEvent
+from adapter.errors import InvalidForecast
+
+
+class LandmarkKind(Enum):
+    """Which question the landmark answers."""
+
+    DECISION = "decision"
+    FOLLOW_UP = "follow-up"
+
+
+class SkipReason(Enum):
+    """Why a patient is not ours to assess; each has one plain sentence in the service's output."""
+
+    NO_PRIMARY_CANCER = "no-head-and-neck-squamous-cell-carcinoma"
+    NO_DEFINITIVE_SURGERY = "no-definitive-surgery"
+    SURGERY_DATE_UNKNOWN = "surgery-date-unknown"
+    PATHOLOGY_PENDING = "pathology-pending"
+    ALREADY_RECURRED = "already-recurred"
+    DECEASED = "deceased"
+    UNDER_AGE = "under-age"
+    DISTANT_METASTASIS = "distant-metastasis"
+    BEYOND_HORIZON = "beyond-follow-up-horizon"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtRisk:
+    """The patient is disease-free after curative surgery and the landmark stands."""
+
+    kind: LandmarkKind
+    landmark: Landmark
+    index_surgery: ProcedureEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotAtRisk:
+    """The patient is not to be assessed. detail: ids and codes only."""
+
+    reason: SkipReason
+    detail: str = ""
+
+
+class Outcome(Enum):
+    """What may happen. The first two exclude each other; death counts whether or not recurrence came before."""
+
+    RECURRENCE = "recurrence"
+    DEATH_WITHOUT_RECURRENCE = "death-without-recurrence"
+    DEATH = "death"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CumulativeIncidence:
+    """The probability, as a fraction, that an outcome has happened by `horizon` months after the landmark."""
+
+    outcome: Outcome
+    horizon: int
+    probability: float
+
+    def __post_init__(self) -> None:
+        """Raise InvalidForecast unless the probability is finite and within [0, 1]."""
+        if not math.isfinite(self.probability) or not 0.0 <= self.probability <= 1.0:
+            raise InvalidForecast(f"{self.outcome.value} at {self.horizon} months is not a probability")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity:
+    """Which model spoke. training_data: `real` or `simulated`; digest: SHA-256 of the manifest, hexadecimal."""
+
+    name: str
+    version: str
+    digest: str
+    training_data: str
+
+
+_TOLERANCE = 1e-6  # float32 sums of up to twenty hazards
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskForecast:
+    """Cumulative incidences at the landmark's horizons, coherent by construction.
+
+    basis: every resource version the model input rests on. missing: contract features that were not known.
+    """
+
+    patient_id: PatientId
+    landmark: Landmark
+    kind: LandmarkKind
+    incidences: tuple[CumulativeIncidence, ...]
+    model: ModelIdentity
+    basis: tuple[ResourceVersion, ...]
+    missing: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Raise InvalidForecast when a curve falls, a horizon is absent, or exclusive outcomes exceed certainty."""
+        for outcome in Outcome:
+            curve = [entry for entry in self.incidences if entry.outcome is outcome]
+            if tuple(entry.horizon for entry in curve) != self.landmark.horizons:
+                raise InvalidForecast(f"{outcome.value} is not given at every horizon")
+            if any(later.probability < earlier.probability - _TOLERANCE for earlier, later in _pairs(curve)):
+                raise InvalidForecast(f"{outcome.value} falls with the horizon")
+        for horizon in self.landmark.horizons:
+            recurrence = self.probability(Outcome.RECURRENCE, horizon)
+            without = self.probability(Outcome.DEATH_WITHOUT_RECURRENCE, horizon)
+            if recurrence + without > 1.0 + _TOLERANCE:
+                raise InvalidForecast(f"exclusive outcomes exceed certainty at {horizon} months")
+            if self.probability(Outcome.DEATH, horizon) < without - _TOLERANCE:
+                raise InvalidForecast(f"death is rarer than death without recurrence at {horizon} months")
+
+    def probability(self, outcome: Outcome, horizon: int) -> float:
+        """The fraction for one outcome and horizon. Raises KeyError when it was not forecast."""
+        for entry in self.incidences:
+            if entry.outcome is outcome and entry.horizon == horizon:
+                return entry.probability
+        raise KeyError((outcome, horizon))
+
+
+def _pairs(curve: list[CumulativeIncidence]) -> Iterator[tuple[CumulativeIncidence, CumulativeIncidence]]:
+    return zip(curve, curve[1:], strict=False)

@@ -1,0 +1,163 @@
+"""Every error adjuvant raises, as one tree whose branches say who acts.
+
+    AdjuvantError
+    ├── Transient            the worker tries again: the other side may recover
+    │   ├── PeerUnavailable      cannot connect, connection lost, 5xx, 429
+    │   ├── PeerTimeout          connected, but no answer in time
+    │   ├── SearchExpired        a page link was gone twice: the search starts over with the next attempt
+    │   ├── UnknownOutcome       a write was sent and its reply was lost
+    │   ├── VersionConflict      somebody else wrote the resource first
+    │   └── SeriesIncomplete     the archive owes images; the numbers are in the message
+    ├── BadData              a data steward looks: the case is settled with this reason
+    │   ├── BadIdentifier        an id, UID or AE title outside its standard's grammar
+    │   ├── MalformedResource    not the JSON or the resource it claims to be
+    │   ├── PullIncomplete       pages cannot be counted to the end
+    │   ├── ForeignLink          a link that leaves the configured server
+    │   ├── WrongPatient         data of another patient came back
+    │   ├── AmbiguousPatient     merged, duplicated or conflicting identities
+    │   ├── ConflictingInstance  one SOP Instance UID, two contents
+    │   ├── NoGeometry           a series that is not one regular volume
+    │   ├── Unreadable           a file or pixel stream that cannot be decoded
+    │   ├── TooLarge             over a declared cap, refused before it is allocated
+    │   ├── UnusableInput        a model input outside its contract
+    │   ├── InvalidForecast      a model output that is not a probability curve
+    │   └── WriteRefused         the server refused what we wrote
+    └── Misconfigured        the site's administrator acts: refuse to start, or stop
+        ├── BadSettings          a key, a value or a file of the configuration
+        ├── BadMapping           a row of a mapping table
+        ├── BadBundle            a model bundle that is not what its manifest says
+        ├── AccessRefused        401, 403, an unknown AE title
+        ├── UnsupportedPeer      a server that cannot do what the work needs
+        └── BadStore             a database or vault that is not ours, not whole, or locked
+
+Messages carry ids and codes, never names, dates of birth or values.
+"""
+
+from __future__ import annotations
+
+
+class AdjuvantError(Exception):
+    """The root: catching it catches what adjuvant itself refuses, and nothing else."""
+
+
+class Transient(AdjuvantError):
+    """The worker tries again: the other side may recover."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        """retry_after_seconds: what the peer asked for, already capped; None when it did not say."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class PeerUnavailable(Transient):
+    """The peer cannot be reached or says it cannot serve now."""
+
+
+class PeerTimeout(Transient):
+    """The peer was reached but did not answer in time."""
+
+
+class SearchExpired(Transient):
+    """The server dropped the snapshot behind a page link, also after one restart."""
+
+
+class UnknownOutcome(Transient):
+    """A write was sent and its reply was lost: look it up before sending again."""
+
+
+class VersionConflict(Transient):
+    """The resource changed between our read and our write (409 or 412)."""
+
+
+class SeriesIncomplete(Transient):
+    """Images that C-FIND lists did not arrive; `missing` of `expected` are still owed."""
+
+    def __init__(self, message: str, *, expected: int, missing: int) -> None:
+        """expected, missing: counts of SOP Instance UIDs."""
+        super().__init__(message)
+        self.expected = expected
+        self.missing = missing
+
+
+class BadData(AdjuvantError):
+    """A data steward looks: the case is settled with this reason and the rest goes on."""
+
+
+class BadIdentifier(BadData):
+    """An id, UID or AE title outside its standard's grammar."""
+
+
+class MalformedResource(BadData):
+    """Not the JSON, or not the resource, it claims to be."""
+
+
+class PullIncomplete(BadData):
+    """A search that cannot be read to its end; says what was counted."""
+
+
+class ForeignLink(BadData):
+    """A link that leaves the configured server; refused before connecting."""
+
+
+class WrongPatient(BadData):
+    """Data of another patient came back; nothing of it is used."""
+
+
+class AmbiguousPatient(BadData):
+    """Merged, duplicated or conflicting identities that no rule resolves."""
+
+
+class ConflictingInstance(BadData):
+    """One SOP Instance UID with two different contents; the first is kept."""
+
+
+class NoGeometry(BadData):
+    """A series that is not one regular volume: names what is missing or irregular."""
+
+
+class Unreadable(BadData):
+    """A file or pixel stream that cannot be decoded."""
+
+
+class TooLarge(BadData):
+    """Over a declared cap; refused before anything of that size is allocated."""
+
+
+class UnusableInput(BadData):
+    """A model input outside its contract."""
+
+
+class InvalidForecast(BadData):
+    """A model output that is not finite, not in [0, 1], or falls with the horizon."""
+
+
+class WriteRefused(BadData):
+    """The server refused what we wrote; carries its issue codes, never its diagnostics."""
+
+
+class Misconfigured(AdjuvantError):
+    """The site's administrator acts: refuse to start, or stop."""
+
+
+class BadSettings(Misconfigured):
+    """A key, a value or a file of the configuration; the message names it."""
+
+
+class BadMapping(Misconfigured):
+    """A row of a mapping table; the message names table and row."""
+
+
+class BadBundle(Misconfigured):
+    """A model bundle that is not what its manifest says."""
+
+
+class AccessRefused(Misconfigured):
+    """401, 403, or an association refused for our AE title."""
+
+
+class UnsupportedPeer(Misconfigured):
+    """A server that cannot do what the work needs; names the missing interaction."""
+
+
+class BadStore(Misconfigured):
+    """A database or vault that is not ours, not whole, or held by another service."""

@@ -1,0 +1,1 @@
+"""The walk of one patient, and what it needs from the rooms around it."""

@@ -1,0 +1,71 @@
+"""What the walk needs from the outside, as protocols: the rooms behind them can be swapped, the walk cannot."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from adapter.domain.ids import PatientId
+from adapter.domain.imaging import DicomPatient, SeriesOnDisk, SeriesRef
+from adapter.domain.outcome import Case, ChangePage, Settled, TransactionBundle, Watermark, WriteReceipt
+from adapter.domain.record import RawRecord
+from inference.contract import BundleIdentity, ModelContract, ModelInput, ModelOutput
+
+
+class RecordSource(Protocol):
+    """The EHR, read."""
+
+    def fetch_changes(self, since: Watermark | None) -> ChangePage:
+        """Everything of the cohort that changed since the watermark; all of it when None."""
+
+    def fetch_record(self, patient_id: PatientId) -> RawRecord:
+        """Every page of every search of one patient, or an error."""
+
+
+class ImageArchive(Protocol):
+    """The PACS."""
+
+    def find_series(self, patient: DicomPatient) -> tuple[SeriesRef, ...]:
+        """Every series of one patient with its IMAGE-level UIDs; an empty tuple is an answer."""
+
+    def retrieve_series(self, patient: DicomPatient, ref: SeriesRef) -> SeriesOnDisk:
+        """All images of one series on disk, or SeriesIncomplete."""
+
+
+class Predictor(Protocol):
+    """The model."""
+
+    @property
+    def contract(self) -> ModelContract:
+        """The input order and shapes this model was built for."""
+
+    @property
+    def identity(self) -> BundleIdentity:
+        """Name, version and digest that every output carries."""
+
+    def predict(self, model_input: ModelInput) -> ModelOutput:
+        """One forward pass; raises ContractBreach for an output that is not a probability curve."""
+
+
+class RecordTarget(Protocol):
+    """The EHR, written."""
+
+    def submit(self, bundle: TransactionBundle) -> WriteReceipt:
+        """Make the server hold exactly this assessment, once, however often it is called."""
+
+
+class CaseFiles(Protocol):
+    """The encrypted case files."""
+
+    def keep(self, content: bytes) -> str:
+        """Store once, return the SHA-256 of the plain content, hexadecimal."""
+
+    def recall(self, digest: str) -> bytes:
+        """The plain content behind a digest. Raises BadStore when absent or altered."""
+
+
+class CaseLedger(Protocol):
+    """What became of each case."""
+
+    def settle(self, case: Case, settled: Settled) -> None:
+        """Close the case; settling it again with the same outcome changes nothing."""
+

@@ -1,0 +1,105 @@
+"""What goes into a model, what comes out, in which units and order: the one page both sides are held to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+DAYS_PER_QUARTER = 365.25 / 4
+
+
+class ContractBreach(ValueError):
+    """An input or output outside the contract; the message names the entry, never its value."""
+
+
+class BundleRefused(ValueError):
+    """A model bundle that is not what its manifest says: names the file or key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticInput:
+    """One entry of the static vector.
+
+    name: unique in the contract. feature: the timeline feature it is read from. unit: canonical UCUM for a number,
+    None for a coded feature. levels: for a coded feature, the number each category becomes; a category absent here
+    leaves the entry masked. required: without it the model must not be asked.
+    """
+
+    name: str
+    feature: str
+    unit: str | None = None
+    levels: tuple[tuple[str, float], ...] = ()
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceInput:
+    """One column of the sequence: a numeric feature measured over time, in `unit` (canonical UCUM)."""
+
+    name: str
+    feature: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelContract:
+    """The fixed order, units and shapes of one model.
+
+    S = len(static), F = len(sequence), T = sequence_length, H = horizon_quarters.
+    """
+
+    model_name: str
+    model_version: str
+    static: tuple[StaticInput, ...]
+    sequence: tuple[SequenceInput, ...]
+    sequence_length: int
+    horizon_quarters: int
+
+    @property
+    def schema_sha256(self) -> str:
+        """SHA-256, hexadecimal, over the canonical JSON of everything but the model's version."""
+        content = {key: value for key, value in asdict(self).items() if key != "model_version"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModelInput:
+    """One patient at one landmark, in contract order. All arrays float32.
+
+    static, static_mask: (S,). sequence, sequence_mask: (T, F), one row per day with a measurement, newest last.
+    sequence_age_days: (T,), days before the landmark; empty rows come first and are all zero, mask zero.
+    years_since_surgery: the postoperative clock at the landmark. A masked entry holds 0.0.
+    """
+
+    static: NDArray[np.float32]
+    static_mask: NDArray[np.float32]
+    sequence: NDArray[np.float32]
+    sequence_mask: NDArray[np.float32]
+    sequence_age_days: NDArray[np.float32]
+    years_since_surgery: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModelOutput:
+    """Cumulative incidences by quarter after the landmark, fractions. Each (H,), float32.
+
+    recurrence and death_without_recurrence exclude each other; death counts both ways to die.
+    """
+
+    recurrence: NDArray[np.float32]
+    death_without_recurrence: NDArray[np.float32]
+    death: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleIdentity:
+    """Which bundle spoke. digest: SHA-256 of its manifest, hexadecimal. training_data: `real` or `simulated`."""
+
+    name: str
+    version: str
+    digest: str
+    training_data: str
