@@ -1,0 +1,249 @@
+"""The site's one configuration file, read once, frozen, every key checked.
+
+Only this module reads the environment: `ADJUVANT_<SECTION>__<KEY>` overrides a key of the file. Secrets are named by
+file path, never written inline. Source of the keys: `adjuvant check --write-example`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from adapter.domain.ids import AETitle
+from adapter.errors import BadIdentifier, BadSettings
+
+ENVIRONMENT_PREFIX = "ADJUVANT_"
+
+
+class Mode(Enum):
+    """How much the site may rely on what is written; every output carries its label."""
+
+    DEMO = "demo"
+    RESEARCH = "research"
+    LIVE = "live"
+
+
+class KnownTimeSource(Enum):
+    """Where the time the hospital had a datum comes from (design law 1)."""
+
+    REPORTED = "reported"
+    EFFECTIVE_PLUS_DELAY = "effective-plus-delay"
+
+
+def _ae_title(text: str) -> str:
+    try:
+        return AETitle(text)
+    except BadIdentifier as error:
+        raise ValueError(str(error)) from error
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError("not a time zone of the IANA database") from error
+    return name
+
+
+_AeTitle = Annotated[str, AfterValidator(_ae_title)]
+_TimeZone = Annotated[str, AfterValidator(_time_zone)]
+_Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FhirSettings(_Section):
+    """`[fhir]`: the EHR."""
+
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+[^/\s?#]$")]
+    token_file: Path | None = None
+    page_size: Annotated[int, Field(ge=1, le=1000)] = 200
+    known_time: KnownTimeSource = KnownTimeSource.REPORTED
+    time_zone: _TimeZone = "UTC"
+    patient_identifier_system: str | None = None
+
+
+class PacsSettings(_Section):
+    """`[pacs]`: the archive we ask. Leave the section out and no image is retrieved."""
+
+    host: str
+    port: _Port
+    ae_title: _AeTitle
+    patient_identifier_system: str | None = None
+
+
+class DicomSettings(_Section):
+    """`[dicom]`: our own application entity, the move destination."""
+
+    ae_title: _AeTitle = "ADJUVANT"
+    bind: str = "127.0.0.1"
+    port: _Port = 11112
+
+
+class CohortSettings(_Section):
+    """`[cohort]`: whose records may be read at all; exactly one of the three."""
+
+    patients: tuple[str, ...] = ()
+    group: str | None = None
+    select: str | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(map(bool, (self.patients, self.group, self.select))) != 1:
+            raise ValueError("give exactly one of patients, group, select")
+        return self
+
+
+class ModelSettings(_Section):
+    """`[model]`: which bundle; the shipped one where no folder is named."""
+
+    folder: Path | None = None
+
+
+class DeliverySettings(_Section):
+    """`[delivery]`: whether results are written to the EHR."""
+
+    write: bool = True
+
+
+class StoreSettings(_Section):
+    """`[store]`: ledger, queue and encrypted case files."""
+
+    url: str = "sqlite:///data/adjuvant.db"
+    folder: Path = Path("data")
+    key_file: Path | None = None
+    retention_days: Annotated[int, Field(ge=1)] = 3650
+
+    @property
+    def key_path(self) -> Path:
+        """Where the site key lies; inside the data folder unless the site names a place."""
+        return self.key_file or self.folder / "site.key"
+
+
+class WatchSettings(_Section):
+    """`[watch]`: how often the EHR is asked, and how long a patient must be quiet."""
+
+    poll_seconds: Annotated[float, Field(gt=0)] = 60.0
+    quiet_seconds: Annotated[float, Field(ge=0)] = 900.0
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
+
+    @property
+    def quiet_time(self) -> timedelta:
+        """Changes closer together than this are one landmark."""
+        return timedelta(seconds=self.quiet_seconds)
+
+
+class PolicySettings(_Section):
+    """`[policy]`: the site's own mapping and rule rows, merged over the shipped ones."""
+
+    site_folder: Path | None = None
+
+
+class Settings(_Section):
+    """Everything a site decides."""
+
+    mode: Mode = Mode.RESEARCH
+    fhir: FhirSettings
+    pacs: PacsSettings | None = None
+    dicom: DicomSettings = DicomSettings()
+    cohort: CohortSettings
+    model: ModelSettings = ModelSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    store: StoreSettings = StoreSettings()
+    watch: WatchSettings = WatchSettings()
+    policy: PolicySettings = PolicySettings()
+
+    @model_validator(mode="after")
+    def _live_is_guarded(self) -> Self:
+        if self.mode is Mode.LIVE:
+            if self.fhir.base_url.startswith("http://"):
+                raise ValueError("live mode refuses plain http in fhir.base_url")
+            if self.store.key_file is None:
+                raise ValueError("live mode needs store.key_file")
+        return self
+
+
+def load_settings(path: Path) -> Settings:
+    """Read the configuration file and the overriding environment.
+
+    Raises BadSettings naming the file or the key; a value never appears in the message, it may be a secret.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadSettings(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{path} is not TOML: {error}") from error
+    return settings_from(_overridden(content, os.environ))
+
+
+def settings_from(content: Mapping[str, object]) -> Settings:
+    """Check a configuration that is already parsed. Raises BadSettings naming the keys."""
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(_named(fault["loc"], fault["msg"]) for fault in error.errors(include_input=False))
+        raise BadSettings(faults) from None
+
+
+def _named(location: tuple[int | str, ...], message: str) -> str:
+    key = ".".join(map(str, location)) or "configuration"
+    known = {"Extra inputs are not permitted": "unknown key", "Field required": "missing"}
+    return f"{key}: {known.get(message, message.removeprefix('Value error, '))}"
+
+
+def _overridden(content: dict[str, object], environment: Mapping[str, str]) -> dict[str, object]:
+    merged = dict(content)
+    for name, value in sorted(environment.items()):
+        section, separator, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if name.startswith(ENVIRONMENT_PREFIX) and separator:
+            present = merged.get(section, {})
+            merged[section] = {**(present if isinstance(present, dict) else {}), key: value}
+    return merged
+
+
+EXAMPLE = """\
+# adjuvant: the smallest configuration that works. Every key: docs/configuration.md
+mode = "research"                      # demo | research | live
+
+[fhir]                                 # the EHR
+base_url = "http://127.0.0.1:8080/fhir"
+# token_file = "/etc/adjuvant/fhir.token"   # a bearer token; secrets are named by path, never written here
+# known_time = "reported"              # or "effective-plus-delay" where records were migrated in bulk
+# time_zone = "UTC"                    # for times the EHR sends without an offset
+
+[pacs]                                 # the archive we ask; leave out to work without images
+host = "127.0.0.1"
+port = 4242
+ae_title = "ORTHANC"
+# patient_identifier_system = "urn:oid:..."  # which FHIR identifier is the DICOM Patient ID
+
+[dicom]                                # our own application entity, the move destination
+ae_title = "ADJUVANT"
+bind = "127.0.0.1"
+port = 11112
+
+[cohort]                               # exactly one of the three
+patients = ["Patient/p1"]
+# group = "Group/1"
+# select = "Condition?code=..."
+
+[store]
+url = "sqlite:///data/adjuvant.db"
+folder = "data"
+# key_file = "/etc/adjuvant/site.key"  # required in live mode
+
+[watch]
+poll_seconds = 60
+quiet_seconds = 900
+"""
