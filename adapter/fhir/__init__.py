@@ -1,0 +1,1 @@
+"""FHIR R4 over HTTP: searchsets in, one transaction out. `client` is the only door to the wire."""
