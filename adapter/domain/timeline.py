@@ -47,12 +47,6 @@ class Timeline:
 
     def sources(self) -> tuple[ResourceVersion, ...]:
         """Every resource version the timeline rests on, sorted, once each."""
-        entries = (
-            self.index_surgery,
-            *self.measurements,
-            *self.procedures,
-            *self.diagnoses,
-            *self.medications,
-            *self.imaging,
-        )
-        return tuple(sorted({self.person.source, *(entry.source for entry in entries)}))
+        groups = (self.measurements, self.procedures, self.diagnoses, self.medications, self.imaging)
+        cited = {entry.source for group in groups for entry in group}
+        return tuple(sorted({self.person.source, self.index_surgery.source} | cited))

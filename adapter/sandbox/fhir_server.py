@@ -218,9 +218,9 @@ class FhirServer:
         links = [{"relation": "self", "url": f"{self.base_url}/{snapshot.resource_type}?{snapshot.self_query}"}]
         if end < len(snapshot.entries):
             links.append({"relation": "next", "url": self._next_link(token, snapshot, end)})
-        bundle = {"resourceType": "Bundle", "type": "searchset", "link": links, "entry": entries}
-        if not entries:
-            del bundle["entry"]
+        bundle: Resource = {"resourceType": "Bundle", "type": "searchset", "link": links}
+        if entries:
+            bundle["entry"] = entries
         return _json(200, bundle)
 
     def _extra_entries(self, offset: int) -> Iterator[object]:
