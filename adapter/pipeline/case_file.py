@@ -1,0 +1,64 @@
+"""What is kept of a case so that it can be decided again: the raw record, the series, and how they were read.
+
+Everything here is canonical JSON, sealed in the vault by its digest; the durable queue holds the digests only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from adapter.domain.imaging import SeriesRef
+from adapter.domain.record import RawRecord
+from adapter.errors import BadStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesFile:
+    """One retrieved series in the vault. files: digests in the order of `ref.instance_uids`; digest: the series' own."""
+
+    ref: SeriesRef
+    files: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseFile:
+    """Everything one decision rests on, by digest.
+
+    record: digest of the RawRecord. series: digests of SeriesFile. image_notes: why images are absent, as codes.
+    at: the landmark asked for; None where the record itself sets it. practice: digest of how the site reads and decides.
+    bundle: digest of the transaction that came out, None where the case ended without one.
+    """
+
+    record: str
+    series: tuple[str, ...]
+    image_notes: tuple[str, ...]
+    at: datetime | None
+    practice: str
+    bundle: str | None = None
+
+
+_Kept = TypeVar("_Kept", RawRecord, SeriesFile, CaseFile)
+
+
+def seal(kept: RawRecord | SeriesFile | CaseFile) -> bytes:
+    """Canonical JSON: fields in the order of the type, no blanks, bytes as base64."""
+    return msgspec.json.encode(kept, enc_hook=str)
+
+
+def unseal(content: bytes, kind: type[_Kept]) -> _Kept:
+    """The value behind the bytes. Raises BadStore when they are not of that kind."""
+    try:
+        return msgspec.json.decode(content, type=kind, dec_hook=_checked)
+    except msgspec.MsgspecError as error:
+        raise BadStore(f"a case file is not a {kind.__name__}") from error
+
+
+def _checked(kind: Callable[[Any], Any], value: Any) -> Any:
+    """Identifiers are checked texts: build them from the text again."""
+    return kind(value)
