@@ -1,0 +1,74 @@
+# The two commands: `make demo` and `make test`. Everything they need is installed from locked, hashed files.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+ARGS ?=
+CYCLES ?=
+# Public research data for parity, training and some tests; where it is absent they skip and say so.
+export ADJUVANT_DATA ?= $(realpath ../shared/data)
+
+.PHONY: help setup setup-test demo test test-fast test-real lint bench parity train-setup test-train train lock peers clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+.venv/.runtime: requirements/runtime.txt pyproject.toml scripts/make-venv
+	scripts/make-venv .venv requirements/runtime.txt
+	touch $@
+
+.venv/.test: .venv/.runtime requirements/test.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/test.txt
+	touch $@
+
+setup: .venv/.runtime  ## build .venv with the `adjuvant` command
+
+setup-test: .venv/.test
+
+demo: setup  ## the service on a pretend hospital; make demo ARGS="--patients 12 --once --json"
+	@$(BIN)/adjuvant demo $(ARGS)
+
+peers: setup-test  ## install the real servers the tests use (Debian packages where permitted, HAPI through Maven)
+	scripts/install-test-peers
+
+lint: setup-test  ## ruff, mypy strict, import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: peers lint  ## everything: lint, fast tests, tests on real servers
+	$(BIN)/pytest -q -n 2 -m "not real"
+	$(BIN)/pytest -q -m real
+
+test-fast: setup-test  ## no real servers, under a minute
+	$(BIN)/pytest -q -n 2 -m "not real"
+
+test-real: peers  ## only the tests on real servers
+	$(BIN)/pytest -q -m real
+
+parity: peers  ## all 763 HANCOCK patients through FHIR and HAPI against the training table
+	$(BIN)/python -m benchmarks.parity --out docs/parity.md
+
+bench: peers  ## speed bars as ratios measured in one run, written to docs/benchmarks.md
+	$(BIN)/python -m benchmarks --out docs/benchmarks.md
+
+.venv-train/.done: requirements/train.txt scripts/make-venv
+	scripts/make-venv .venv-train requirements/train.txt
+	touch $@
+
+train-setup: .venv-train/.done  ## a second environment with torch (5 GB), for training only
+
+train: train-setup  ## train the shipped bundle again from ADJUVANT_DATA
+	.venv-train/bin/python -m training.fit --data "$(ADJUVANT_DATA)" $(ARGS)
+
+test-train: train-setup  ## tests of the training code
+	.venv-train/bin/python -m pytest -q tests/training
+
+lock:  ## resolve the locked requirements again
+	scripts/lock
+
+clean:  ## remove what was built
+	rm -rf .venv .venv-train build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/peers/hapi/target
