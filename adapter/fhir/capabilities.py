@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+
+import msgspec
+
+from adapter.errors import UnsupportedPeer
+
+_R4 = re.compile(r"4\.0(\.[0-9]+)?(-[A-Za-z0-9.]+)?")
+NEEDED_TYPES = ("Patient", "Observation", "Procedure")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceCapability:
-    """One resource type of a CapabilityStatement. interactions: `read`, `search-type`, `create`, `update`, …"""
+    """One resource type. interactions: `read`, `search-type`, `create`, `update`, …; versioning: as declared."""
 
     interactions: frozenset[str]
     search_parameters: frozenset[str]
@@ -19,24 +28,31 @@ class ResourceCapability:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerCapabilities:
-    """The server half of a CapabilityStatement. interactions: system level, such as `transaction`."""
+    """The server half of a CapabilityStatement.
+
+    interactions: system level, such as `transaction`. search_parameters: those declared for every type.
+    """
 
     fhir_version: str
     software: str
     interactions: frozenset[str]
+    search_parameters: frozenset[str]
     resources: Mapping[str, ResourceCapability]
 
     def can(self, resource_type: str, interaction: str) -> bool:
         """Whether the type declares the interaction."""
-        raise NotImplementedError
+        resource = self.resources.get(resource_type)
+        return resource is not None and interaction in resource.interactions
 
     def searches_by(self, resource_type: str, parameter: str) -> bool:
         """Whether a search of the type may use the parameter."""
-        raise NotImplementedError
+        if not self.can(resource_type, "search-type"):
+            return False
+        return parameter in self.search_parameters | self.resources[resource_type].search_parameters
 
     def patient_parameter(self, resource_type: str) -> str | None:
         """`patient`, else `subject`, whichever is declared; None when the type cannot be searched by patient."""
-        raise NotImplementedError
+        return next((name for name in ("patient", "subject") if self.searches_by(resource_type, name)), None)
 
     @property
     def transaction(self) -> bool:
@@ -45,8 +61,89 @@ class ServerCapabilities:
 
     def update_create(self, resource_type: str) -> bool:
         """Whether clients may choose ids: PUT to a new id creates it."""
-        raise NotImplementedError
+        return self.can(resource_type, "update") and self.resources[resource_type].update_create
 
     def conditional_create(self, resource_type: str) -> bool:
         """Whether `If-None-Exist` is honoured."""
-        raise NotImplementedError
+        return self.can(resource_type, "create") and self.resources[resource_type].conditional_create
+
+    def gaps(self) -> tuple[str, ...]:
+        """What reading a patient needs and this server does not declare, one phrase each; empty when it will do."""
+        missing = [] if self.can("Patient", "read") else ["Patient read"]
+        missing += [
+            f"{resource_type} search by patient"
+            for resource_type in NEEDED_TYPES[1:]
+            if self.patient_parameter(resource_type) is None
+        ]
+        return tuple(missing)
+
+
+class _Code(msgspec.Struct):
+    code: str = ""
+
+
+class _Name(msgspec.Struct):
+    name: str = ""
+
+
+class _Resource(msgspec.Struct):
+    type: str
+    interaction: list[_Code] = []
+    searchParam: list[_Name] = []
+    updateCreate: bool = False
+    conditionalCreate: bool = False
+    versioning: str | None = None
+
+
+class _Rest(msgspec.Struct):
+    mode: str
+    resource: list[_Resource] = []
+    interaction: list[_Code] = []
+    searchParam: list[_Name] = []
+
+
+class _Statement(msgspec.Struct):
+    resourceType: str
+    fhirVersion: str
+    software: _Name | None = None
+    rest: list[_Rest] = []
+
+
+def read_capabilities(content: bytes) -> ServerCapabilities:
+    """Read a CapabilityStatement. Raises UnsupportedPeer unless it describes an R4 (4.0.x) server. FR-01."""
+    try:
+        statement = msgspec.json.decode(content, type=_Statement)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise UnsupportedPeer("metadata is not a CapabilityStatement") from error
+    if statement.resourceType != "CapabilityStatement":
+        raise UnsupportedPeer("metadata is not a CapabilityStatement")
+    if not _R4.fullmatch(statement.fhirVersion):
+        raise UnsupportedPeer(f"the server speaks FHIR {statement.fhirVersion[:16]!r}, the work needs 4.0.x")
+    server = next((rest for rest in statement.rest if rest.mode == "server"), None)
+    if server is None:
+        raise UnsupportedPeer("metadata describes no server")
+    return ServerCapabilities(
+        fhir_version=statement.fhirVersion,
+        software=statement.software.name if statement.software else "",
+        interactions=_codes(server.interaction),
+        search_parameters=_names(server.searchParam),
+        resources=MappingProxyType({resource.type: _capability(resource) for resource in server.resource}),
+    )
+
+
+def _capability(resource: _Resource) -> ResourceCapability:
+    return ResourceCapability(
+        interactions=_codes(resource.interaction),
+        search_parameters=_names(resource.searchParam),
+        update_create=resource.updateCreate,
+        conditional_create=resource.conditionalCreate,
+        versioning=resource.versioning,
+    )
+
+
+def _codes(written: list[_Code]) -> frozenset[str]:
+    return frozenset(entry.code for entry in written)
+
+
+def _names(written: list[_Name]) -> frozenset[str]:
+    return frozenset(entry.name for entry in written)
