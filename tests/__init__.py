@@ -1,0 +1,1 @@
+"""Tests of adjuvant; they mirror the packages they prove."""

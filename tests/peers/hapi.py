@@ -1,0 +1,64 @@
+"""HAPI FHIR 8.8 JPA R4, in memory, on a loopback port."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.peers.process import PeerMissing, Process, free_port, require_tool
+
+_LAUNCHER = Path(__file__).parent / "hapi"
+_READY_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Hapi:
+    """A running server. base_url: without a trailing slash."""
+
+    base_url: str
+    process: Process
+
+    def validate(self, resource: bytes, resource_type: str) -> list[str]:
+        """The errors `$validate` finds, each with its place; an empty list is a valid resource."""
+        reply = httpx.post(
+            f"{self.base_url}/{resource_type}/$validate",
+            content=resource,
+            headers={"content-type": "application/fhir+json"},
+            timeout=60,
+        )
+        return [
+            f"{issue.get('expression', issue.get('location', ['?']))[0]}: {issue.get('diagnostics')}"
+            for issue in reply.json()["issue"]
+            if issue["severity"] in {"error", "fatal"}
+        ]
+
+
+def start_hapi(folder: Path) -> Hapi:
+    """Start it and wait for its CapabilityStatement. Raises PeerMissing where it was not built."""
+    if not (_LAUNCHER / "target" / ".built").exists():
+        raise PeerMissing("HAPI FHIR is not built: run scripts/install-test-peers")
+    port = free_port()
+    command = [
+        require_tool("java"),
+        "-Xmx1200m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        "-cp",
+        f"{_LAUNCHER}/target/classes:{_LAUNCHER}/target/lib/*",
+        "HapiServer",
+        str(port),
+    ]
+    process = Process(command, folder / "hapi.log")
+    base_url = f"http://127.0.0.1:{port}/fhir"
+    process.wait_until(lambda: _serves(base_url), _READY_SECONDS, "HAPI FHIR")
+    return Hapi(base_url, process)
+
+
+def _serves(base_url: str) -> bool:
+    try:
+        return httpx.get(f"{base_url}/metadata", timeout=30).status_code == 200
+    except httpx.TransportError:
+        return False
