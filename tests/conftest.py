@@ -20,9 +20,7 @@ _PEERS = {"hapi", "orthanc", "dcmqrscp", "postgresql", "chromium_path"}
 _PEERS_REQUIRED = os.environ.get("CI") == "true" or os.environ.get("ADJUVANT_REQUIRE_PEERS") == "1"
 _Peer = TypeVar("_Peer")
 
-settings.register_profile(
-    "adjuvant", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("adjuvant", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("adjuvant")
 
 

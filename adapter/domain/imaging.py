@@ -17,7 +17,7 @@ from adapter.domain.period import Period
 class DicomPatient:
     """Whom the archive must mean: Patient ID, and what else of the EHR's record it is compared with.
 
-    issuer: (0010,0021), None when the site has one issuer. birth_date: `YYYYMMDD`; sex: `M`, `F` or `O`; None = unknown.
+    issuer: (0010,0021), None when the site has one issuer. birth_date: `YYYYMMDD`; sex: `M`, `F`, `O`; None = unknown.
     """
 
     patient_id: str = field(repr=False)

@@ -174,7 +174,9 @@ class PatientRecord:
     imaging: tuple[ImagingReference, ...] = ()
     quarantined: tuple[Quarantined, ...] = ()
 
-    def dated(self) -> Iterator[Measurement | ProcedureEvent | Diagnosis | MedicationEvent | ImagingReference]:
+    def dated(
+        self,
+    ) -> Iterator[Measurement | ProcedureEvent | Diagnosis | MedicationEvent | ImagingReference]:
         """Every entry that carries a time known, in no particular order."""
         yield from self.measurements
         yield from self.procedures

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
 from adapter.domain.ids import PatientId, ResourceVersion
 from adapter.domain.landmark import Landmark
@@ -126,4 +127,4 @@ class RiskForecast:
 
 
 def _pairs(curve: list[CumulativeIncidence]) -> Iterator[tuple[CumulativeIncidence, CumulativeIncidence]]:
-    return zip(curve, curve[1:], strict=False)
+    return pairwise(curve)

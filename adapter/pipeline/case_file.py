@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -19,7 +19,7 @@ from adapter.errors import BadStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesFile:
-    """One retrieved series in the vault. files: digests in the order of `ref.instance_uids`; digest: the series' own."""
+    """One retrieved series in the vault. files: digests in order of `ref.instance_uids`; digest: the series' own."""
 
     ref: SeriesRef
     files: tuple[str, ...]
@@ -31,7 +31,7 @@ class CaseFile:
     """Everything one decision rests on, by digest.
 
     record: digest of the RawRecord. series: digests of SeriesFile. image_notes: why images are absent, as codes.
-    at: the landmark asked for; None where the record itself sets it. practice: digest of how the site reads and decides.
+    at: the landmark asked for; None where the record sets it. practice: digest of how the site reads and decides.
     bundle: digest of the transaction that came out, None where the case ended without one.
     """
 
@@ -59,6 +59,6 @@ def unseal(content: bytes, kind: type[_Kept]) -> _Kept:
         raise BadStore(f"a case file is not a {kind.__name__}") from error
 
 
-def _checked(kind: Callable[[Any], Any], value: Any) -> Any:
+def _checked(kind: Callable[[object], object], value: object) -> object:
     """Identifiers are checked texts: build them from the text again."""
     return kind(value)

@@ -68,4 +68,3 @@ class CaseLedger(Protocol):
 
     def settle(self, case: Case, settled: Settled) -> None:
         """Close the case; settling it again with the same outcome changes nothing."""
-

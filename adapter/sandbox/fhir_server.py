@@ -117,9 +117,7 @@ class FhirServer:
             ]
         )
 
-    def _answer(
-        self, handle: Callable[[Request, bytes], Response]
-    ) -> Callable[[Request], Awaitable[Response]]:
+    def _answer(self, handle: Callable[[Request, bytes], Response]) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             self.requests += 1
             if self.faults.delay_seconds:
@@ -144,7 +142,7 @@ class FhirServer:
 
     # reading
 
-    def _metadata(self, request: Request, body: bytes) -> Response:
+    def _metadata(self, _request: Request, _body: bytes) -> Response:
         return _json(200, capability_statement(self.faults))
 
     def _base(self, request: Request, body: bytes) -> Response:
@@ -267,12 +265,12 @@ class FhirServer:
         if_match = _version_in(request.headers.get("if-match"))
         return self._put(resource_type, resource_id, _resource_of(body), if_match)
 
-    def _history(self, request: Request, body: bytes) -> Response:
+    def _history(self, request: Request, _body: bytes) -> Response:
         versions = self.repository.history(request.path_params["type"], request.path_params["id"])
         entries = [{"resource": stored.resource} for stored in reversed(versions) if not stored.deleted]
         return _json(200, {"resourceType": "Bundle", "type": "history", "entry": entries})
 
-    def _vread(self, request: Request, body: bytes) -> Response:
+    def _vread(self, request: Request, _body: bytes) -> Response:
         versions = self.repository.history(request.path_params["type"], request.path_params["id"])
         for stored in versions:
             if str(stored.version) == request.path_params["version"]:
@@ -281,9 +279,7 @@ class FhirServer:
 
     # writing
 
-    def _put(
-        self, resource_type: str, resource_id: str, resource: Resource, if_match: int | None
-    ) -> Response:
+    def _put(self, resource_type: str, resource_id: str, resource: Resource, if_match: int | None) -> Response:
         if resource_type not in SUPPORTED:
             raise Refused(404, "not-supported", f"resource type {resource_type[:40]} is not supported")
         if self.faults.without_update_create and not _exists(self.repository, resource_type, resource_id):
@@ -319,7 +315,8 @@ class FhirServer:
             response = _stored(200, write.existing)
         else:
             resource = _rewritten(write.resource, assigned)
-            assert isinstance(resource, dict)
+            if not isinstance(resource, dict):
+                raise Refused(400, "structure", "a resource is an object")
             kind, resource_id = write.reference.split("/")
             if write.by_client:
                 response = self._put(kind, resource_id, resource, write.if_match)

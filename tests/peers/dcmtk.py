@@ -64,6 +64,4 @@ AETable END
     path.write_text(table)
     process = Process([*network.prefix, program, "-c", str(path)], folder / "dcmqrscp.log", environment=_ENVIRONMENT)
     process.wait_until(lambda: answers(network.peer_address, port), 30, "dcmqrscp")
-    return Dcmqrscp(
-        network.peer_address, port, AE_TITLE, our_ae_title, network.our_address, our_port, process, network
-    )
+    return Dcmqrscp(network.peer_address, port, AE_TITLE, our_ae_title, network.our_address, our_port, process, network)

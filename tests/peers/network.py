@@ -17,7 +17,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Where a server runs. peer_address: how we reach it; our_address: how it reaches us; prefix: its command prefix."""
+    """Where a server runs. peer_address: how we reach it; our_address: how it reaches us; prefix: of its command."""
 
     peer_address: str
     our_address: str

@@ -82,6 +82,4 @@ def start_orthanc(folder: Path) -> Orthanc:
     process = Process([*network.prefix, program, str(path)], folder / "orthanc.log", environment=environment)
     host = network.peer_address
     process.wait_until(lambda: answers(host, dicom_port) and answers(host, http_port), 30, "Orthanc")
-    return Orthanc(
-        host, dicom_port, f"http://{host}:{http_port}", AE_TITLE, network.our_address, process, network
-    )
+    return Orthanc(host, dicom_port, f"http://{host}:{http_port}", AE_TITLE, network.our_address, process, network)
