@@ -113,4 +113,4 @@ def _as_list(value: object) -> list[object]:
 
 def _local(reference: str) -> str:
     """`Patient/p1/_history/2`, `Patient/p1` and `p1` all name p1."""
-    return reference.split("/_history/")[0].rpartition("/")[2]
+    return reference.split("/_history/", maxsplit=1)[0].rpartition("/")[2]
