@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from adapter.sandbox.repository import Refused, Repository, Resource, Stored
@@ -25,45 +25,41 @@ _PATIENT_REFERENCE = {"patient", "subject", "target", "agent", "link"}
 
 
 def find(repository: Repository, resource_type: str, parameters: Iterable[tuple[str, str]]) -> list[Stored]:
-    """Every live resource that matches all parameters, oldest change first."""
-    asked = list(parameters)
-    return [
-        stored
-        for stored in repository.current(resource_type)
-        if all(_matches(stored, name, value) for name, value in asked)
-    ]
+    """Every live resource that matches all parameters, oldest change first. Raises Refused for a bad parameter."""
+    tests = [_test(name, value) for name, value in parameters]
+    return [stored for stored in repository.current(resource_type) if all(test(stored) for test in tests)]
 
 
-def _matches(stored: Stored, name: str, value: str) -> bool:
-    alternatives = value.split(",")
+def _test(name: str, value: str) -> Callable[[Stored], bool]:
+    alternatives = set(value.split(","))
     if name == "_id":
-        return stored.resource["id"] in alternatives
+        return lambda stored: stored.resource["id"] in alternatives
     if name == "_lastUpdated":
-        return _in_range(stored.last_updated, value)
+        holds = _bound(value)
+        return lambda stored: holds(stored.last_updated)
     if name == "identifier":
-        return bool(set(alternatives) & set(_tokens(stored.resource.get("identifier"))))
+        return lambda stored: not alternatives.isdisjoint(_tokens(stored.resource.get("identifier")))
     if name == "code":
-        return bool(set(alternatives) & set(_code_tokens(stored.resource.get("code"))))
+        return lambda stored: not alternatives.isdisjoint(_code_tokens(stored.resource.get("code")))
     if name in _PATIENT_REFERENCE:
         wanted = {_local(alternative) for alternative in alternatives}
-        return bool(wanted & {_local(reference) for reference in _references(stored.resource, name)})
-    raise Refused(400, "not-supported", f"search parameter {name} is not supported")
+        return lambda stored: not wanted.isdisjoint(map(_local, _references(stored.resource, name)))
+    raise Refused(400, "not-supported", f"search parameter {name[:40]} is not supported")
 
 
-def _in_range(moment: datetime, expression: str) -> bool:
+def _bound(expression: str) -> Callable[[datetime], bool]:
     prefix, text = (expression[:2], expression[2:]) if expression[:2].isalpha() else ("eq", expression)
     try:
         bound = datetime.fromisoformat(text)
     except ValueError as error:
         raise Refused(400, "value", "_lastUpdated is not a dateTime") from error
-    if bound.utcoffset() is None:
-        bound = bound.replace(tzinfo=UTC)
-    comparisons = {
-        "ge": moment >= bound,
-        "gt": moment > bound,
-        "le": moment <= bound,
-        "lt": moment < bound,
-        "eq": moment == bound,
+    bound = bound if bound.utcoffset() is not None else bound.replace(tzinfo=UTC)
+    comparisons: Mapping[str, Callable[[datetime], bool]] = {
+        "ge": lambda moment: moment >= bound,
+        "gt": lambda moment: moment > bound,
+        "le": lambda moment: moment <= bound,
+        "lt": lambda moment: moment < bound,
+        "eq": lambda moment: moment == bound,
     }
     if prefix not in comparisons:
         raise Refused(400, "value", f"_lastUpdated prefix {prefix} is not supported")
