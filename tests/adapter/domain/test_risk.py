@@ -12,7 +12,7 @@ from adapter.domain.risk import CumulativeIncidence, LandmarkKind, ModelIdentity
 from adapter.errors import InvalidForecast
 
 _LANDMARK = Landmark(time=datetime(2026, 1, 1, tzinfo=UTC), horizons=(12, 24))
-_SOUND = {
+_SOUND: dict[Outcome, tuple[float, ...]] = {
     Outcome.RECURRENCE: (0.1, 0.2),
     Outcome.DEATH_WITHOUT_RECURRENCE: (0.05, 0.1),
     Outcome.DEATH: (0.06, 0.2),

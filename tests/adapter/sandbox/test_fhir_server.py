@@ -120,7 +120,7 @@ def test_what_the_server_cannot_search_is_an_outcome(server: FhirServer, query: 
 
 
 def test_every_version_can_be_read_again(server: FhirServer) -> None:
-    """vread and history: what an output cites as its basis stays readable."""
+    """By vread and history, what an output cites as its basis stays readable."""
     _put(server, _observation(1))
     _put(server, _observation(1, patient="p2"))
     first = httpx.get(f"{server.base_url}/Observation/o1/_history/1").json()
