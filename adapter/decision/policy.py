@@ -1,0 +1,517 @@
+"""The policy: rules, actions and follow-up, compiled from tables into conditions for `rules.judge`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from adapter.decision.rules import Compared, Condition, Every, OneOf, Relation, Some, Unless, features_of
+from adapter.decision.tables import (
+    ActionRow,
+    CodeRow,
+    ConditionRow,
+    EvidenceRow,
+    PanelRow,
+    PolicyTables,
+    RulesTable,
+    VisitRow,
+    read_tables,
+)
+from adapter.domain.plan import Verdict
+from adapter.errors import BadMapping
+
+# The three rules that the chosen cisplatin panel defines; rules.toml and regimens.toml refer to them by name.
+CISPLATIN_UNSUITABLE = "CISPLATIN_UNSUITABLE"
+CISPLATIN_BORDERLINE = "CISPLATIN_BORDERLINE"
+CISPLATIN_OK = "CISPLATIN_OK"
+# Rules that propose.py asks by name.
+IN_SCOPE, HIGH, INTERMEDIATE = "IN_SCOPE", "HIGH", "INT"
+# Features computed from others (findings.py), so that conditions may name them.
+DERIVED = frozenset({"distant_metastasis"})
+
+_MAX_NESTING = 32
+
+
+class FeatureKind(Enum):
+    """What a feature's value is."""
+
+    NUMBER = "number"
+    CODED = "coded"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureKey:
+    """One feature the rules know. unit: canonical UCUM of a number. values: the categories of a code.
+
+    aliases: other spellings of a value; unknown: spellings that mean it is not known. pathology: only
+    findings from the index surgery on count. fresh_days: older findings read as unknown, None for any age.
+    """
+
+    key: str
+    kind: FeatureKind
+    unit: str | None
+    values: frozenset[str]
+    aliases: Mapping[str, str]
+    unknown: frozenset[str]
+    pathology: bool
+    fresh_days: float | None
+    several: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One named rule. parts: the rules it is made of. sentence: said when true; violated: said when false."""
+
+    code: str
+    title: str
+    when: Condition
+    parts: tuple[str, ...]
+    sentence: str
+    violated: str
+    evidence: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictLine:
+    """One line of an action's decision list."""
+
+    when: Condition
+    verdict: Verdict
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coding:
+    """One code of a code system; verified is False where a person still has to confirm its meaning."""
+
+    system: str
+    code: str
+    display: str
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One action of the closed set and the lines that decide its verdict.
+
+    kind: FHIR R4 CarePlan.activity.detail.kind. regimen: dose and schedule in words.
+    """
+
+    code: str
+    title: str
+    kind: str
+    regimen: str
+    coding: Coding | None
+    lines: tuple[VerdictLine, ...]
+    otherwise: Verdict
+    out_of_scope: Verdict
+    undecided: Verdict
+    evidence: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One follow-up activity, in months after surgery; every_months 0: once. least, most: its bounds."""
+
+    code: str
+    activity: str
+    first_month: int
+    last_month: int
+    every_months: int
+    least: int
+    most: int
+    kind: str
+    coding: Coding | None
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One trial, guideline or consensus. effect: as published, with interval. read: checked in the source."""
+
+    code: str
+    title: str
+    population: str
+    effect: str
+    doi: str | None
+    read: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumption:
+    """What the site says absence on record means. category: `no`."""
+
+    feature: str
+    category: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Everything the decision rests on, frozen. digest: SHA-256, hexadecimal, over all tables as merged.
+
+    panel: title of the chosen cisplatin panel; panel_not_checked: its criteria that no feature answers.
+    adjuvant_closed_days: after surgery; from then on no adjuvant treatment is proposed.
+    """
+
+    version: str
+    digest: str
+    features: Mapping[str, FeatureKey]
+    names: Mapping[str, str]
+    not_read: frozenset[str]
+    assumptions: tuple[Assumption, ...]
+    rules: Mapping[str, Rule]
+    flags: tuple[Rule, ...]
+    actions: tuple[Action, ...]
+    visits: tuple[Visit, ...]
+    evidence: Mapping[str, Evidence]
+    panel: str
+    panel_not_checked: str
+    adjuvant_closed_days: float
+
+    def action(self, code: str) -> Action:
+        """Return the row of one action. Raises KeyError for an action outside the closed set."""
+        return {action.code: action for action in self.actions}[code]
+
+    def visit(self, activity: str) -> Visit:
+        """Return the row of one follow-up activity. Raises KeyError for one that is not in the table."""
+        return {visit.code: visit for visit in self.visits}[activity]
+
+
+def load_policy(mappings_folder: Path | None = None, site_folder: Path | None = None) -> Policy:
+    """Read, merge and compile the policy tables; the shipped ones where no folder is named.
+
+    Raises BadMapping for a row that names a rule, feature, threshold or evidence that is not there.
+    """
+    tables = read_tables(mappings_folder, site_folder)
+    return _Compiler(tables).policy()
+
+
+class _Compiler:
+    """Turns rows into conditions; every name a row uses must exist."""
+
+    def __init__(self, tables: PolicyTables) -> None:
+        self._tables = tables
+        self._table: RulesTable = tables.rules
+        self._panel = self._chosen_panel()
+        self._fresh = {row.key: row.fresh for row in self._table.feature}
+        self._rows = {row.id: row.when for row in self._table.rule} | self._panel_conditions(self._panel)
+        self._require_unique()
+
+    def policy(self) -> Policy:
+        """Compile and check the whole."""
+        version = f"{self._table.version}+{self._tables.digest[:12]}"
+        policy = Policy(
+            version=version,
+            digest=self._tables.digest,
+            features=self._features(),
+            names={name: row.key for row in self._table.feature for name in (row.key, *row.names)},
+            not_read=frozenset(self._table.not_read.keys),
+            assumptions=tuple(
+                Assumption(feature=row.feature, category=row.reads_as, sentence=row.sentence)
+                for row in self._table.assumption
+                if row.enabled
+            ),
+            rules=self._rules(),
+            flags=tuple(
+                self._rule(row.id, when=row.when, sentence=row.sentence, source=row.source) for row in self._table.flag
+            ),
+            actions=tuple(self._action(row) for row in self._tables.regimens.action),
+            visits=tuple(_visit(row) for row in self._tables.follow_up.visit),
+            evidence={row.id: _evidence(row) for row in self._tables.evidence.evidence},
+            panel=self._panel.title,
+            panel_not_checked=self._panel.not_checked,
+            adjuvant_closed_days=self._threshold("adjuvant_closed_days", "[policy]"),
+        )
+        _require_known_names(policy, cited={code for row in self._table.panel for code in row.evidence})
+        for panel in self._table.panel:
+            for item in panel.item:
+                _require_known_categories(item.id, self._condition(item.when, item.id, 0), policy)
+        return policy
+
+    def _chosen_panel(self) -> PanelRow:
+        chosen = self._table.choices.get("cisplatin_panel")
+        for panel in self._table.panel:
+            if chosen and panel.id == chosen.value:
+                return panel
+        raise BadMapping("rules.toml: [choices] cisplatin_panel names no panel")
+
+    def _panel_conditions(self, panel: PanelRow) -> dict[str, ConditionRow]:
+        """Express a panel as rules: any criterion makes unsuitable or borderline, none leaves suitable."""
+        unsuitable, borderline = (
+            ConditionRow(any_of=tuple(item.when for item in panel.item if item.severity == severity))
+            for severity in ("unsuitable", "borderline")
+        )
+        neither = ConditionRow(
+            all_of=(
+                ConditionRow(unless=ConditionRow(rule=CISPLATIN_UNSUITABLE)),
+                ConditionRow(unless=ConditionRow(rule="CISPLATIN_DOUBT")),
+            )
+        )
+        only_borderline = ConditionRow(
+            all_of=(
+                ConditionRow(unless=ConditionRow(rule=CISPLATIN_UNSUITABLE)),
+                ConditionRow(rule="CISPLATIN_DOUBT"),
+            )
+        )
+        return {
+            CISPLATIN_UNSUITABLE: unsuitable,
+            "CISPLATIN_DOUBT": borderline,
+            CISPLATIN_BORDERLINE: only_borderline,
+            CISPLATIN_OK: neither,
+        }
+
+    def _rules(self) -> dict[str, Rule]:
+        rules = {
+            row.id: self._rule(
+                row.id,
+                when=row.when,
+                title=row.title,
+                sentence=row.sentence,
+                violated=row.violated,
+                evidence=row.evidence,
+                source=row.source,
+            )
+            for row in self._table.rule
+        }
+        items = {
+            item.id: self._rule(
+                item.id,
+                when=item.when,
+                title="cisplatin",
+                sentence=item.sentence,
+                evidence=self._panel.evidence,
+                source=self._panel.title,
+            )
+            for item in self._panel.item
+        }
+        named = {
+            code: self._rule(
+                code,
+                when=self._rows[code],
+                title=title,
+                evidence=self._panel.evidence,
+                source=self._panel.title,
+                parts=parts,
+            )
+            for code, title, parts in (
+                (CISPLATIN_UNSUITABLE, "cisplatin unsuitable", self._items("unsuitable")),
+                (CISPLATIN_BORDERLINE, "cisplatin borderline", self._items("borderline")),
+                (CISPLATIN_OK, "cisplatin suitable", ()),
+            )
+        }
+        return rules | items | named
+
+    def _items(self, severity: str) -> tuple[str, ...]:
+        return tuple(item.id for item in self._panel.item if item.severity == severity)
+
+    def _rule(
+        self,
+        code: str,
+        *,
+        when: ConditionRow,
+        title: str = "",
+        sentence: str = "",
+        violated: str = "",
+        evidence: tuple[str, ...] = (),
+        source: str = "",
+        parts: tuple[str, ...] | None = None,
+    ) -> Rule:
+        return Rule(
+            code=code,
+            title=title,
+            when=self._condition(when, code, 0),
+            parts=_direct_rules(when) if parts is None else parts,
+            sentence=sentence,
+            violated=violated,
+            evidence=evidence,
+            source=source,
+        )
+
+    def _action(self, row: ActionRow) -> Action:
+        return Action(
+            code=row.id,
+            title=row.title,
+            kind=row.kind,
+            regimen=row.regimen,
+            coding=_coding(row.code),
+            lines=tuple(
+                VerdictLine(
+                    when=self._condition(line.when, row.id, 0),
+                    verdict=Verdict(line.verdict),
+                    sentence=line.sentence,
+                )
+                for line in row.verdicts
+            ),
+            otherwise=Verdict(row.otherwise),
+            out_of_scope=Verdict(row.out_of_scope),
+            undecided=Verdict(row.undecided),
+            evidence=row.evidence,
+            source=row.source,
+        )
+
+    def _features(self) -> dict[str, FeatureKey]:
+        fresh_days = self._threshold("fresh_days", "[feature]")
+        return {
+            row.key: FeatureKey(
+                key=row.key,
+                kind=FeatureKind(row.kind),
+                unit=row.unit,
+                values=frozenset(row.values or ("yes", "no")),
+                aliases=row.aliases,
+                unknown=frozenset(row.unknown),
+                pathology=row.pathology,
+                fresh_days=fresh_days if row.fresh else None,
+                several=row.several,
+            )
+            for row in self._table.feature
+        }
+
+    def _condition(self, row: ConditionRow, owner: str, depth: int) -> Condition:
+        """Compile one condition, named rules written out. Raises BadMapping naming the row that owns it."""
+        if depth > _MAX_NESTING:
+            raise BadMapping(f"rule {owner} refers to itself")
+        if row.rule is not None:
+            return self._named_rule(row.rule, owner, depth)
+        if row.all_of is not None:
+            return Every(self._conditions(row.all_of, owner, depth))
+        if row.any_of is not None:
+            return Some(self._conditions(row.any_of, owner, depth))
+        if row.unless is not None:
+            return Unless(self._condition(row.unless, owner, depth + 1))
+        return self._finding_condition(row, owner)
+
+    def _conditions(self, rows: Iterable[ConditionRow], owner: str, depth: int) -> tuple[Condition, ...]:
+        """Compile the parts; a clause behind a switch that is off does not exist."""
+        return tuple(self._condition(row, owner, depth + 1) for row in rows if self._switched_on(row, owner))
+
+    def _switched_on(self, row: ConditionRow, owner: str) -> bool:
+        if row.only_if is None:
+            return True
+        if row.only_if not in self._table.switches:
+            raise BadMapping(f"rule {owner} names the unknown switch {row.only_if}")
+        return self._table.switches[row.only_if].value
+
+    def _named_rule(self, name: str, owner: str, depth: int) -> Condition:
+        if name not in self._rows:
+            raise BadMapping(f"rule {owner} names the unknown rule {name}")
+        return self._condition(self._rows[name], owner, depth + 1)
+
+    def _finding_condition(self, row: ConditionRow, owner: str) -> Condition:
+        if row.feature is None or (row.feature not in self._fresh and row.feature not in DERIVED):
+            raise BadMapping(f"rule {owner} reads the unknown feature {row.feature}")
+        fresh_days = self._threshold("fresh_days", owner) if self._fresh.get(row.feature) else None
+        if row.one_of is not None:
+            return OneOf(feature=row.feature, categories=frozenset(row.one_of), fresh_days=fresh_days)
+        for relation in Relation:
+            parameter = getattr(row, relation.value)
+            if parameter is not None:
+                threshold = self._threshold(parameter, owner)
+                return Compared(feature=row.feature, relation=relation, threshold=threshold, fresh_days=fresh_days)
+        raise BadMapping(f"rule {owner} asks nothing of {row.feature}")
+
+    def _threshold(self, name: str, owner: str) -> float:
+        if name not in self._table.parameters:
+            raise BadMapping(f"rule {owner} names the unknown parameter {name}")
+        return self._table.parameters[name].value
+
+    def _require_unique(self) -> None:
+        for table, codes in (
+            ("rule", [row.id for row in self._table.rule]),
+            ("feature", [name for row in self._table.feature for name in (row.key, *row.names)]),
+            ("action", [row.id for row in self._tables.regimens.action]),
+            ("evidence", [row.id for row in self._tables.evidence.evidence]),
+            ("visit", [row.id for row in self._tables.follow_up.visit]),
+        ):
+            twice = sorted({code for code in codes if codes.count(code) > 1})
+            if twice:
+                raise BadMapping(f"{table} rows given twice: {', '.join(twice)}")
+
+
+def _direct_rules(row: ConditionRow) -> tuple[str, ...]:
+    return tuple(part.rule for part in (*(row.all_of or ()), *(row.any_of or ())) if part.rule is not None)
+
+
+def _coding(row: CodeRow | None) -> Coding | None:
+    if row is None:
+        return None
+    return Coding(system=row.system, code=row.code, display=row.display, verified=row.status == "verified")
+
+
+def _visit(row: VisitRow) -> Visit:
+    """Refuse an interval outside the guideline's own bounds. Raises BadMapping."""
+    if not row.least <= row.every_months <= row.most or not 0 < row.first_month <= row.last_month:
+        raise BadMapping(f"follow_up.toml: {row.id} lies outside its own bounds")
+    return Visit(
+        code=row.id,
+        activity=row.activity,
+        first_month=row.first_month,
+        last_month=row.last_month,
+        every_months=row.every_months,
+        least=row.least,
+        most=row.most,
+        kind=row.kind,
+        coding=_coding(row.code),
+        evidence=row.evidence,
+    )
+
+
+def _evidence(row: EvidenceRow) -> Evidence:
+    return Evidence(
+        code=row.id,
+        title=row.title,
+        population=row.population,
+        effect=row.effect,
+        doi=row.doi,
+        read=row.checked == "read",
+    )
+
+
+def _require_known_names(policy: Policy, cited: set[str]) -> None:
+    """Refuse evidence, categories or assumptions that no row defines. Raises BadMapping."""
+    cited = cited | {code for rule in policy.rules.values() for code in rule.evidence}
+    cited |= {code for action in policy.actions for code in action.evidence}
+    cited |= {code for visit in policy.visits for code in visit.evidence}
+    if cited - set(policy.evidence):
+        raise BadMapping(f"evidence not in evidence.toml: {', '.join(sorted(cited - set(policy.evidence)))}")
+    unread = set(policy.evidence) - cited
+    if unread:
+        raise BadMapping(f"evidence that nothing cites: {', '.join(sorted(unread))}")
+    for assumption in policy.assumptions:
+        if assumption.feature not in policy.features:
+            raise BadMapping(f"assumption about the unknown feature {assumption.feature}")
+    for rule in (*policy.rules.values(), *policy.flags):
+        _require_known_categories(rule.code, rule.when, policy)
+    for action in policy.actions:
+        for line in action.lines:
+            _require_known_categories(action.code, line.when, policy)
+
+
+def _require_known_categories(owner: str, condition: Condition, policy: Policy) -> None:
+    match condition:
+        case Every(parts) | Some(parts):
+            for part in parts:
+                _require_known_categories(owner, part, policy)
+        case Unless(part):
+            _require_known_categories(owner, part, policy)
+        case OneOf():
+            feature = policy.features.get(condition.feature)
+            legal = feature.values if feature else frozenset({"yes", "no"})
+            if (feature and feature.kind is FeatureKind.NUMBER) or not condition.categories <= legal:
+                raise BadMapping(f"rule {owner} asks {condition.feature} for a category it does not have")
+        case Compared():
+            feature = policy.features.get(condition.feature)
+            if feature is None or feature.kind is not FeatureKind.NUMBER:
+                raise BadMapping(f"rule {owner} compares {condition.feature}, which is not a number")
+
+
+def features_read(policy: Policy) -> frozenset[str]:
+    """Every feature that some rule, flag or action reads."""
+    conditions = [rule.when for rule in (*policy.rules.values(), *policy.flags)]
+    conditions += [line.when for action in policy.actions for line in action.lines]
+    return frozenset().union(*(features_of(condition) for condition in conditions))
