@@ -1,4 +1,4 @@
-"""A reply's body, read piece by piece under caps: a slow, endless or exploding one is refused while it is read."""
+"""A reply's body, read piece by piece: a slow, endless or exploding one is refused while it comes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _GZIP = 31  # zlib window bits: 15 and a gzip header
 def read_body(pieces: Iterable[bytes], *, encoding: str, limits: Limits, clock: Callable[[], float]) -> bytes:
     """Join the pieces of one body, decompressed.
 
-    pieces: as they come off the wire. encoding: the Content-Encoding; only gzip was asked for. clock: monotonic seconds.
-    Raises TooLarge over the cap (never holding more than a piece beyond it), PeerTimeout below the slowest allowed
-    rate or over the whole time, PeerUnavailable for a body cut short, MalformedResource for another encoding.
-    Source: checklist FR-13, faults F-08, F-22 and F-35.
+    pieces: as they come off the wire. encoding: the Content-Encoding; only gzip was asked for. clock:
+    monotonic seconds. Raises TooLarge over the cap (never holding more than a piece beyond it), PeerTimeout
+    below the slowest allowed rate or over the whole time, PeerUnavailable for a body cut short,
+    MalformedResource for another encoding. Source: checklist FR-13, faults F-08, F-22 and F-35.
     """
     watched = _watched(pieces, limits, clock)
     plain = encoding.strip().lower() in {"", "identity"}
@@ -33,7 +33,7 @@ def read_body(pieces: Iterable[bytes], *, encoding: str, limits: Limits, clock: 
 
 
 def _watched(pieces: Iterable[bytes], limits: Limits, clock: Callable[[], float]) -> Iterator[bytes]:
-    """Pass pieces on while they come fast enough; judged on what crossed the wire, not on what it unpacks to."""
+    """Pass pieces on while they come fast enough, judged on what crossed the wire."""
     started = clock()
     received = 0
     for piece in pieces:

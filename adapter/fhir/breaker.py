@@ -9,10 +9,10 @@ from adapter.errors import PeerUnavailable
 
 
 class CircuitBreaker:
-    """Counts failed attempts in a row, over all threads of one client. Source: checklist FR-12, fault F-03."""
+    """Counts failed attempts in a row, over all threads of one client. Checklist FR-12, fault F-03."""
 
     def __init__(self, *, failures: int, rest_seconds: float, clock: Callable[[], float]) -> None:
-        """failures: attempts in a row that open the circuit. clock: monotonic seconds."""
+        """failures: attempts in a row that open the circuit. clock: monotonic."""
         self._limit = failures
         self._rest_seconds = rest_seconds
         self._clock = clock

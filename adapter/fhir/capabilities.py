@@ -17,7 +17,7 @@ NEEDED_TYPES = ("Patient", "Observation", "Procedure")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceCapability:
-    """One resource type. interactions: `read`, `search-type`, `create`, `update`, …; versioning: as declared."""
+    """One resource type. interactions: `read`, `search-type`, `create`, `update`, …"""
 
     interactions: frozenset[str]
     search_parameters: frozenset[str]
@@ -51,7 +51,7 @@ class ServerCapabilities:
         return parameter in self.search_parameters | self.resources[resource_type].search_parameters
 
     def patient_parameter(self, resource_type: str) -> str | None:
-        """`patient`, else `subject`, whichever is declared; None when the type cannot be searched by patient."""
+        """Choose `patient`, else `subject`, as declared; None when the type cannot be searched by patient."""
         return next((name for name in ("patient", "subject") if self.searches_by(resource_type, name)), None)
 
     @property
@@ -68,7 +68,7 @@ class ServerCapabilities:
         return self.can(resource_type, "create") and self.resources[resource_type].conditional_create
 
     def gaps(self) -> tuple[str, ...]:
-        """What reading a patient needs and this server does not declare, one phrase each; empty when it will do."""
+        """List what reading a patient needs and this server does not declare; empty when it will do."""
         missing = [] if self.can("Patient", "read") else ["Patient read"]
         missing += [
             f"{resource_type} search by patient"
@@ -86,25 +86,25 @@ class _Name(msgspec.Struct):
     name: str = ""
 
 
-class _Resource(msgspec.Struct):
+class _Resource(msgspec.Struct, rename="camel"):
     type: str
     interaction: list[_Code] = []
-    searchParam: list[_Name] = []
-    updateCreate: bool = False
-    conditionalCreate: bool = False
+    search_param: list[_Name] = []
+    update_create: bool = False
+    conditional_create: bool = False
     versioning: str | None = None
 
 
-class _Rest(msgspec.Struct):
+class _Rest(msgspec.Struct, rename="camel"):
     mode: str
     resource: list[_Resource] = []
     interaction: list[_Code] = []
-    searchParam: list[_Name] = []
+    search_param: list[_Name] = []
 
 
-class _Statement(msgspec.Struct):
-    resourceType: str
-    fhirVersion: str
+class _Statement(msgspec.Struct, rename="camel"):
+    resource_type: str
+    fhir_version: str
     software: _Name | None = None
     rest: list[_Rest] = []
 
@@ -115,18 +115,18 @@ def read_capabilities(content: bytes) -> ServerCapabilities:
         statement = msgspec.json.decode(content, type=_Statement)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise UnsupportedPeer("metadata is not a CapabilityStatement") from error
-    if statement.resourceType != "CapabilityStatement":
+    if statement.resource_type != "CapabilityStatement":
         raise UnsupportedPeer("metadata is not a CapabilityStatement")
-    if not _R4.fullmatch(statement.fhirVersion):
-        raise UnsupportedPeer(f"the server speaks FHIR {statement.fhirVersion[:16]!r}, the work needs 4.0.x")
+    if not _R4.fullmatch(statement.fhir_version):
+        raise UnsupportedPeer(f"the server speaks FHIR {statement.fhir_version[:16]!r}, the work needs 4.0.x")
     server = next((rest for rest in statement.rest if rest.mode == "server"), None)
     if server is None:
         raise UnsupportedPeer("metadata describes no server")
     return ServerCapabilities(
-        fhir_version=statement.fhirVersion,
+        fhir_version=statement.fhir_version,
         software=statement.software.name if statement.software else "",
         interactions=_codes(server.interaction),
-        search_parameters=_names(server.searchParam),
+        search_parameters=_names(server.search_param),
         resources=MappingProxyType({resource.type: _capability(resource) for resource in server.resource}),
     )
 
@@ -134,9 +134,9 @@ def read_capabilities(content: bytes) -> ServerCapabilities:
 def _capability(resource: _Resource) -> ResourceCapability:
     return ResourceCapability(
         interactions=_codes(resource.interaction),
-        search_parameters=_names(resource.searchParam),
-        update_create=resource.updateCreate,
-        conditional_create=resource.conditionalCreate,
+        search_parameters=_names(resource.search_param),
+        update_create=resource.update_create,
+        conditional_create=resource.conditional_create,
         versioning=resource.versioning,
     )
 

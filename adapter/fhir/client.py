@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote, urlencode
@@ -27,6 +28,7 @@ from adapter.errors import (
     PeerUnavailable,
     PullIncomplete,
     SearchExpired,
+    TooLarge,
     Transient,
     UnknownOutcome,
     UnsupportedPeer,
@@ -52,6 +54,7 @@ Parameters = Sequence[tuple[str, str]]
 _FHIR_JSON = "application/fhir+json"
 _CAPABILITIES_SECONDS = 24 * 3600.0  # checklist FR-01: at start and daily
 _NO_CACHE = {"Cache-Control": "no-cache"}  # HAPI answers identical searches from a cache for a minute
+_REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 _CERTAINLY_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -96,8 +99,9 @@ class FhirClient:
     ) -> None:
         """Connect to nothing yet. token: gives the current bearer token; asked before each request.
 
-        tls: the certificates to trust, the system's when None. sleep, jitter (0 to 1), clock (monotonic seconds): for
-        tests that must not wait. Raises BadSettings for a base_url that is not a plain http(s) URL.
+        tls: the certificates to trust, the system's when None. sleep, jitter (0 to 1), clock (monotonic
+        seconds): for tests that must not wait. Raises BadSettings for a base_url that is not a plain http(s)
+        URL.
         """
         self._base = ServiceBase.parse(base_url)
         self._limits = limits or Limits()
@@ -110,7 +114,7 @@ class FhirClient:
         self._breaker = CircuitBreaker(
             failures=self._limits.breaker_failures, rest_seconds=self._limits.breaker_seconds, clock=clock
         )
-        # httpx logs every URL at INFO and httpcore every header at DEBUG: ids of patients and the bearer token.
+        # httpx logs every URL at INFO, httpcore every header at DEBUG: patients' ids and the bearer token.
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self._http = httpx.Client(
@@ -124,7 +128,7 @@ class FhirClient:
         )
 
     def __enter__(self) -> Self:
-        """The client itself."""
+        """Give the client itself."""
         return self
 
     def __exit__(
@@ -143,27 +147,33 @@ class FhirClient:
         return str(self._base)
 
     def server_time(self) -> datetime | None:
-        """The `Date` of the latest reply, aware; None before the first, or when the server sends none."""
+        """Give the `Date` of the latest reply, aware; None before the first and when it sends none."""
         return self._server_time
 
     def capabilities(self) -> ServerCapabilities:
-        """What the server declares; read again after a day. Raises UnsupportedPeer unless it speaks R4."""
-        now = self._clock()
-        if self._capabilities is None or now - self._capabilities[0] > _CAPABILITIES_SECONDS:
-            answer = self._get(self._under("metadata"), what="metadata")
-            if answer.status != 200:
-                raise _refusal(answer, "metadata")
-            self._capabilities = (now, read_capabilities(answer.content))
-        return self._capabilities[1]
+        """Read what the server declares, once a day. Raises UnsupportedPeer unless it is R4."""
+        known = self._capabilities
+        if known is None or self._clock() - known[0] > _CAPABILITIES_SECONDS:
+            return self.reload_capabilities()
+        return known[1]
+
+    def reload_capabilities(self) -> ServerCapabilities:
+        """Read `metadata` now, whatever was read before; errors as `capabilities`."""
+        answer = self._get(self._under("metadata"), what="metadata", headers=_NO_CACHE)
+        if answer.status != HTTPStatus.OK:
+            raise _refusal(answer, "metadata")
+        capabilities = read_capabilities(answer.content)
+        self._capabilities = (self._clock(), capabilities)
+        return capabilities
 
     # reading
 
     def search_pages(self, resource_type: str, parameters: Parameters) -> Iterator[SearchPage]:
         """Yield every page of one search in order, following `next` verbatim.
 
-        Raises SearchExpired when a page link is gone (start over), PullIncomplete for a loop or too many pages,
-        ForeignLink before connecting anywhere else, MalformedResource for a page that cannot be trusted.
-        `search` restarts, removes duplicates and counts: prefer it.
+        Raises SearchExpired when a page link is gone (start over), PullIncomplete for a loop or too many
+        pages, ForeignLink before connecting anywhere else, MalformedResource for a page that cannot be
+        trusted. `search` restarts, removes duplicates and counts: prefer it.
         """
         url = self._search_url(resource_type, parameters)
         visited: set[str] = set()
@@ -183,7 +193,7 @@ class FhirClient:
         raise PullIncomplete(f"{resource_type}: more than {self._limits.pages} pages")
 
     def search(self, resource_type: str, parameters: Parameters) -> Searchset:
-        """Read one search to its end, each resource once, newest version; start over once if its pages expire.
+        """Read one search to its end: each resource once, in its newest version.
 
         Raises PullIncomplete with the numbers, SearchExpired, and what `search_pages` raises.
         """
@@ -195,26 +205,24 @@ class FhirClient:
         Raises UnsupportedPeer when the server does not filter by identifier, and what `search` raises.
         """
         found = self.search(resource_type, [("identifier", f"{system}|{value}")])
-        strangers = [
-            match for match in found.matches if (system, value) not in identifiers_of(match.resource.content)
-        ]
+        strangers = [match for match in found.matches if (system, value) not in identifiers_of(match.resource.content)]
         if strangers or "identifier" in found.tally.ignored:
             raise UnsupportedPeer(f"{resource_type} search does not filter by identifier")
         return tuple(match.resource for match in found.matches)
 
     def read(self, resource_type: str, resource_id: str) -> RawResource | Gone | None:
-        """The current version of one resource: None for 404, Gone for 410.
+        """Read the current version of one resource: None for 404, Gone for 410.
 
-        Raises MalformedResource for what is not that resource, WrongPatient for another patient's, AccessRefused,
-        Transient.
+        Raises MalformedResource for what is not that resource, WrongPatient for another patient,
+        AccessRefused, Transient.
         """
         what = f"{resource_type}/{resource_id}"
         answer = self._get(self._under(resource_type, resource_id), what=what)
-        if answer.status == 404:
+        if answer.status == HTTPStatus.NOT_FOUND:
             return None
-        if answer.status == 410:
+        if answer.status == HTTPStatus.GONE:
             return Gone(resource_type=resource_type, resource_id=resource_id)
-        if answer.status != 200:
+        if answer.status != HTTPStatus.OK:
             raise _refusal(answer, what)
         require_strict_json(answer.content)
         require_shallow_json(answer.content, deepest=self._limits.depth)
@@ -229,32 +237,29 @@ class FhirClient:
     def post_transaction(self, content: bytes) -> TransactionReply:
         """Send one transaction Bundle (UTF-8 JSON): all of it is committed, or nothing.
 
-        Raises UnknownOutcome when it may have been carried out (look up before sending again), VersionConflict (409,
-        412), WriteRefused (400, 404, 422), UnsupportedPeer (405, 501), AccessRefused, PeerUnavailable when it
-        certainly was not carried out.
+        Raises UnknownOutcome when it may have been carried out (look up before sending again),
+        VersionConflict (409, 412), WriteRefused (400, 404, 422), UnsupportedPeer (405, 501), AccessRefused,
+        PeerUnavailable when it certainly was not carried out.
         """
         answer = self._write("POST", str(self._base), content, what="transaction", headers={})
         return read_transaction_reply(answer.content)
 
-    def put(
-        self, resource_type: str, resource_id: str, content: bytes, *, if_match: str | None = None
-    ) -> WriteReply:
+    def put(self, resource_type: str, resource_id: str, content: bytes, *, if_match: str | None = None) -> WriteReply:
         """Update one resource, or create it under this id where the server lets clients name ids.
 
-        if_match: a bare versionId; another current version raises VersionConflict. Errors as `post_transaction`.
+        if_match: a bare versionId; another current one raises VersionConflict. Errors as `post_transaction`.
         """
         headers = {} if if_match is None else {"If-Match": f'W/"{if_match}"'}
         what = f"PUT {resource_type}/{resource_id}"
-        answer = self._write(
-            "PUT", self._under(resource_type, resource_id), content, what=what, headers=headers
-        )
+        url = self._under(resource_type, resource_id)
+        answer = self._write("PUT", url, content, what=what, headers=headers)
         return _write_reply(answer, ResourceVersion(resource_type, resource_id, ""))
 
     def create(self, resource_type: str, content: bytes, *, if_none_exist: str | None = None) -> WriteReply:
         """Create one resource under an id of the server's choice.
 
-        if_none_exist: a search query, such as `identifier=system%7Cvalue`; where one resource matches, nothing is
-        written and its version comes back. Errors as `post_transaction`.
+        if_none_exist: a search query, such as `identifier=system%7Cvalue`; where one
+        resource matches, nothing is written and its version comes back. Errors as `post_transaction`.
         """
         headers = {} if if_none_exist is None else {"If-None-Exist": if_none_exist}
         what = f"POST {resource_type}"
@@ -277,11 +282,9 @@ class FhirClient:
         answer = self._get(url, what=what, headers=_NO_CACHE)
         if number > 1 and answer.status in {404, 410}:
             raise SearchExpired(f"{what} is gone ({answer.status})")
-        if answer.status != 200:
+        if answer.status != HTTPStatus.OK:
             raise _refusal(answer, what)
-        split = split_page(
-            answer.content, resource_type=resource_type, page=number, deepest=self._limits.depth
-        )
+        split = split_page(answer.content, resource_type=resource_type, page=number, deepest=self._limits.depth)
         following = split.next_link and self._base.admit(split.next_link, page_url=answer.url)
         return SearchPage(
             matches=split.matches,
@@ -300,9 +303,7 @@ class FhirClient:
         ask = _Ask(method="GET", url=url, what=what, headers=headers or {})
         return self._persist(ask, retried=RETRIED_READS, again_after=(Transient,))
 
-    def _write(
-        self, method: str, url: str, content: bytes, *, what: str, headers: Mapping[str, str]
-    ) -> _Answer:
+    def _write(self, method: str, url: str, content: bytes, *, what: str, headers: Mapping[str, str]) -> _Answer:
         """Answer of a write that was carried out; tried again only where it certainly was not."""
         ask = _Ask(
             method=method,
@@ -320,9 +321,7 @@ class FhirClient:
             raise _refusal(answer, what, refused=WriteRefused)
         return answer
 
-    def _persist(
-        self, ask: _Ask, *, retried: frozenset[int], again_after: tuple[type[Transient], ...]
-    ) -> _Answer:
+    def _persist(self, ask: _Ask, *, retried: frozenset[int], again_after: tuple[type[Transient], ...]) -> _Answer:
         patience = self._limits.patience_seconds
         for attempt in range(1, self._limits.attempts + 1):
             self._breaker.admit()
@@ -346,12 +345,12 @@ class FhirClient:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _authorised(self, ask: _Ask) -> _Answer:
-        """Send with the current token; a 401 asks once for another one (an expired token was not carried out)."""
+        """Send with the current token; a 401 asks once for another one: nothing was carried out."""
         if self._token is None:
             return self._redirected(ask, {})
         token = self._token()
         answer = self._redirected(ask, {"Authorization": f"Bearer {token}"})
-        if answer.status == 401 and (renewed := self._token()) != token:
+        if answer.status == HTTPStatus.UNAUTHORIZED and (renewed := self._token()) != token:
             return self._redirected(ask, {"Authorization": f"Bearer {renewed}"})
         return answer
 
@@ -361,15 +360,18 @@ class FhirClient:
         for _ in range(self._limits.redirects + 1):
             answer = self._exchange(ask, url, authorisation)
             location = answer.headers.get("location")
-            if answer.status not in {301, 302, 303, 307, 308} or location is None or ask.method != "GET":
+            if answer.status not in _REDIRECTIONS or location is None or ask.method != "GET":
                 return answer
             url = self._base.admit(location, page_url=url)
         raise PullIncomplete(f"{ask.what} was redirected more than {self._limits.redirects} times")
 
     def _exchange(self, ask: _Ask, url: str, authorisation: Mapping[str, str]) -> _Answer:
         """Send once and read the reply to its end. Raises our own errors only."""
-        address = httpx.URL(url)
-        # A second reading of the address by the library that will connect: two parsers must not disagree on the host.
+        try:
+            address = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise ForeignLink("a link is not a plain URL") from error
+        # Read again by the library that will connect: two parsers must not disagree on the host.
         if (address.scheme, address.host) != (self._base.scheme, self._base.host) or address.userinfo:
             raise ForeignLink("a link leaves the configured server")
         request = self._http.build_request(
@@ -377,9 +379,7 @@ class FhirClient:
             address,
             headers={**ask.headers, **authorisation},
             content=ask.content,
-            extensions={
-                "target": request_target(url)
-            },  # as written: `+` and escapes of a cursor are not ours to touch
+            extensions={"target": request_target(url)},  # as written: the `+` of a cursor is not ours to escape
         )
         try:
             response = self._http.send(request, stream=True)
@@ -389,7 +389,7 @@ class FhirClient:
                 response.close()
         except _CERTAINLY_NOT_SENT as error:
             raise _unreachable(error, ask.what) from error
-        except (httpx.TransportError, PeerTimeout, PeerUnavailable) as error:
+        except (httpx.TransportError, PeerTimeout, PeerUnavailable, TooLarge, MalformedResource) as error:
             if ask.method != "GET":
                 raise UnknownOutcome(f"{ask.what} was sent and its reply was lost") from error
             raise _broken(error, ask.what) from error
@@ -408,14 +408,14 @@ def _unreachable(error: Exception, what: str) -> AdjuvantError:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return UnsupportedPeer(
-                f"{what}: the server's certificate is refused (X.509 code {cause.verify_code})"
-            )
+            return UnsupportedPeer(f"{what}: the server's certificate is refused (X.509 code {cause.verify_code})")
         cause = cause.__cause__ or cause.__context__
     return PeerUnavailable(f"{what}: no connection ({type(error).__name__})")
 
 
-def _broken(error: Exception, what: str) -> Transient:
+def _broken(error: Exception, what: str) -> AdjuvantError:
+    if isinstance(error, (TooLarge, MalformedResource)):
+        return type(error)(f"{what}: {error}")
     if isinstance(error, (httpx.TimeoutException, PeerTimeout)):
         return PeerTimeout(f"{what}: no whole answer in time")
     return PeerUnavailable(f"{what}: the connection was lost ({type(error).__name__})")
@@ -427,7 +427,7 @@ def _refusal(answer: _Answer, what: str, *, refused: type[AdjuvantError] = Unsup
     message = f"{what} was answered {answer.status}{f' ({codes})' if codes else ''}"
     if answer.status in {401, 403}:
         return AccessRefused(message)
-    if answer.status in {405, 501} or 300 <= answer.status < 400:
+    if answer.status in {405, 501, *_REDIRECTIONS}:
         return UnsupportedPeer(message)
     return refused(message)
 

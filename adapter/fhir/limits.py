@@ -12,10 +12,11 @@ class Limits:
     connect_seconds, first_byte_seconds: also the longest silence between two pieces of a body.
     whole_seconds: one request with its body. slowest_bytes_per_second: judged after `grace_seconds`.
     body_bytes: of one reply after decompression. depth: nesting of one resource.
-    pages, entries: of one search. attempts: of one request, the first included. backoff_*: full jitter between attempts.
-    retry_after_cap_seconds: more than this a server cannot make us wait in place. patience_seconds: all waits of one
-    request together. breaker_failures: attempts in a row that open the circuit for `breaker_seconds`.
-    Source: checklist FR-12 and FR-13 of the project's standards; page size cap of HAPI starter 8.10 is 200.
+    pages, entries: of one search. attempts: of one request, the first included. backoff_*: full jitter
+    between attempts. retry_after_cap_seconds: more than this no server can make us wait in place.
+    patience_seconds: all waits of one request together. breaker_failures: attempts in a row that open the
+    circuit for `breaker_seconds`. Source: checklist FR-12 and FR-13 of the project's standards; page size cap
+    of HAPI starter 8.10 is 200.
     """
 
     connect_seconds: float = 5.0

@@ -10,8 +10,8 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from adapter.errors import BadSettings, ForeignLink
 
 _DEFAULT_PORT = {"http": 80, "https": 443}
-# Anything outside RFC 3986 plus the `|{}` that real servers write: a blank or a backslash is read as different hosts
-# by different parsers, which is how a link escapes a check.
+# RFC 3986, and the `|{}` that real servers write. Parsers disagree on the host of a link with a blank or a
+# backslash, which is how a link escapes a check.
 _LINK = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%|{}]{1,65536}")
 
 
@@ -35,7 +35,7 @@ class ServiceBase:
         return cls(parts.scheme, parts.hostname, _port(parts), parts.path.rstrip("/"))
 
     def __str__(self) -> str:
-        """The base URL without a trailing slash and without a default port."""
+        """Write the base URL, without a trailing slash and without a default port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == _DEFAULT_PORT[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}{self.path}"
@@ -43,8 +43,8 @@ class ServiceBase:
     def admit(self, link: str, *, page_url: str) -> str:
         """Give the absolute form of a link found on a page, its query untouched.
 
-        A relative link is resolved against the page it stood on (RFC 3986, section 5). Raises ForeignLink for another
-        scheme, host, port or base path, a user part, or dot segments in any spelling.
+        A relative link is resolved against the page it stood on (RFC 3986, section 5). Raises ForeignLink for
+        another scheme, host, port or base path, a user part, or dot segments in any spelling.
         """
         if not _LINK.fullmatch(link):
             raise ForeignLink("a link holds characters that no URL has")
@@ -62,7 +62,7 @@ class ServiceBase:
 
 
 def request_target(url: str) -> bytes:
-    """The path and query of an absolute URL as written: what goes on the request line."""
+    """Cut path and query from an absolute URL as written: what goes on the request line."""
     after_host = url.split("://", 1)[1]
     cut = min((after_host.find(mark) for mark in "/?" if mark in after_host), default=len(after_host))
     target = after_host[cut:]

@@ -1,4 +1,4 @@
-"""A searchset page, split: what matched, what came along, what cannot be used and why, and where it goes on."""
+"""A searchset page, split: what matched, what came along, what cannot be used, and where it goes on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from adapter.domain.record import Quarantined
 from adapter.errors import MalformedResource
 from adapter.fhir.replies import Issue, Match
-from adapter.fhir.resource import read_issues, read_match, resource_type_of
+from adapter.fhir.resource import named_as_far_as_legible, read_issues, read_match, resource_type_of
 from adapter.fhir.strict_json import require_shallow_json, require_strict_json
 
 _NOT_FILTERS = frozenset({"_count", "_sort", "_format", "_pretty", "_summary", "_elements", "_total"})
@@ -31,8 +31,8 @@ class _Entry(msgspec.Struct):
     search: _Search | None = None
 
 
-class _Bundle(msgspec.Struct):
-    resourceType: str
+class _Bundle(msgspec.Struct, rename="camel"):
+    resource_type: str
     type: str
     total: int | None = None
     link: list[_Link] = []
@@ -83,7 +83,7 @@ def split_page(content: bytes, *, resource_type: str, page: int, deepest: int) -
                 require_strict_json(bytes(entry))
             _take(entry, taken, searched=resource_type, deepest=deepest)
         except MalformedResource as fault:
-            source = f"{resource_type} page {page} entry {position}"
+            source = named_as_far_as_legible(entry) or f"{resource_type} page {page} entry {position}"
             taken.quarantined.append(Quarantined(source=source, reason="malformed-entry", detail=str(fault)))
     return SplitPage(
         matches=tuple(taken.matches),
@@ -97,7 +97,7 @@ def split_page(content: bytes, *, resource_type: str, page: int, deepest: int) -
 
 
 def dropped_parameters(asked: Iterable[tuple[str, str]], self_link: str | None) -> tuple[str, ...]:
-    """Filters that were asked for and that the server's self link no longer shows, sorted.
+    """List the filters that were asked for and that the server's self link no longer shows.
 
     Only names are compared: servers rewrite values (`patient=1` becomes `patient=Patient/1`, or `subject`).
     Without a self link nothing is known to be dropped. Source: FHIR R4 `search.html`, "Server Conformance".
@@ -110,7 +110,7 @@ def dropped_parameters(asked: Iterable[tuple[str, str]], self_link: str | None) 
 
 
 def _plain(name: str) -> str:
-    """A parameter without its modifier; `subject` and `patient` ask the same of every type we search."""
+    """Strip a modifier or chain; `subject` and `patient` ask the same of every type we search."""
     bare = name.partition(":")[0].partition(".")[0]
     return "patient" if bare == "subject" else bare
 
@@ -126,7 +126,7 @@ def _read_bundle(content: bytes) -> _Bundle:
         raise MalformedResource("a page is no searchset Bundle") from error
     except msgspec.MsgspecError as error:
         raise MalformedResource("a page is not JSON") from error
-    if bundle.resourceType != "Bundle" or bundle.type != "searchset":
+    if bundle.resource_type != "Bundle" or bundle.type != "searchset":
         raise MalformedResource("a page is no searchset Bundle")
     return bundle
 
@@ -140,7 +140,7 @@ def _is_strict(content: bytes) -> bool:
 
 
 def _without_entries(content: bytes, entries: Iterable[msgspec.Raw]) -> bytes:
-    """The page with each entry blanked: what is still wrong then is wrong with the page."""
+    """Blank each entry of a page: what is still wrong then is wrong with the page."""
     for entry in entries:
         content = content.replace(bytes(entry), b"null", 1)
     return content
@@ -169,7 +169,7 @@ def _take(written: msgspec.Raw, taken: _Sorted, *, searched: str, deepest: int) 
 
 
 def _one_link(bundle: _Bundle, relation: str) -> str | None:
-    """The link of a relation. Raises MalformedResource for two different ones: which is true cannot be known."""
+    """Find the link of a relation. Raises MalformedResource for two that differ."""
     urls = {link.url for link in bundle.link if link.relation == relation}
     if len(urls) > 1:
         raise MalformedResource(f"a page has {len(urls)} different {relation} links")

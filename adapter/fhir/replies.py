@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from adapter.domain.ids import ResourceVersion
 from adapter.domain.record import Quarantined, RawResource
@@ -49,9 +50,10 @@ class Match:
 class SearchPage:
     """One page of a searchset, split by `search.mode` and already free of what cannot be used.
 
-    matches: mode `match`, or no mode and the type that was searched. included: mode `include`.
-    next_url: absolute, on our server, None on the last page. ignored: parameters that the self link shows dropped;
-    only the first page is asked. total: as given. Source: FHIR R4 `search.html`, checklist FR-03 and FR-04.
+    matches: mode `match`, or no mode and the searched type. included: mode `include`.
+    next_url: absolute, on our server, None on the last page. ignored: parameters that the self link shows
+    dropped, judged on the first page. total: as given. Source: FHIR R4 `search.html`, checklist FR-03 and
+    FR-04.
     """
 
     matches: tuple[Match, ...]
@@ -73,7 +75,7 @@ class WriteReply:
     @property
     def created(self) -> bool:
         """Whether the resource did not exist before."""
-        return self.status == 201
+        return self.status == HTTPStatus.CREATED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,29 +13,39 @@ from adapter.fhir.replies import Issue, Match
 from adapter.fhir.strict_json import content_hash
 
 _TYPE = re.compile(r"[A-Z][A-Za-z]{0,63}")
+_PATIENT = re.compile(r"Patient/([^/]+)(?:/_history/[^/]+)?")
 _ISSUE_TOKEN = re.compile(r"[a-z][a-z-]{0,39}")
 _ISSUE_PLACE = re.compile(r"[A-Za-z][A-Za-z0-9.\[\]]{0,119}")  # a path; a predicate could quote a value
 
 
-class _Meta(msgspec.Struct):
-    versionId: str | None = None
-    lastUpdated: str | None = None
+class _Meta(msgspec.Struct, rename="camel"):
+    version_id: str | None = None
+    last_updated: str | None = None
 
 
 class _Reference(msgspec.Struct):
     reference: str | None = None
 
 
-class _Head(msgspec.Struct):
-    resourceType: str
+class _Head(msgspec.Struct, rename="camel"):
+    resource_type: str
     id: str | None = None
     meta: _Meta | None = None
     subject: _Reference | None = None
     patient: _Reference | None = None
 
 
-class _TypeOnly(msgspec.Struct):
-    resourceType: str
+class _TypeOnly(msgspec.Struct, rename="camel"):
+    resource_type: str
+
+
+class _Legible(msgspec.Struct, rename="camel"):
+    resource_type: object = None
+    id: object = None
+
+
+class _LegibleEntry(msgspec.Struct):
+    resource: _Legible | None = None
 
 
 class _Issue(msgspec.Struct):
@@ -44,8 +54,8 @@ class _Issue(msgspec.Struct):
     expression: list[str] | None = None
 
 
-class _OperationOutcome(msgspec.Struct):
-    resourceType: str
+class _OperationOutcome(msgspec.Struct, rename="camel"):
+    resource_type: str
     issue: list[_Issue] = []
 
 
@@ -55,9 +65,9 @@ _OUTCOME = msgspec.json.Decoder(_OperationOutcome)
 
 
 def resource_type_of(content: bytes | msgspec.Raw) -> str:
-    """The `resourceType`, checked. Raises MalformedResource."""
+    """Read the `resourceType`, checked. Raises MalformedResource."""
     try:
-        resource_type = _TYPE_ONLY.decode(content).resourceType
+        resource_type = _TYPE_ONLY.decode(content).resource_type
     except msgspec.MsgspecError as error:
         raise MalformedResource("no resourceType") from error
     if not _TYPE.fullmatch(resource_type):
@@ -68,7 +78,7 @@ def resource_type_of(content: bytes | msgspec.Raw) -> str:
 def read_match(content: bytes) -> Match:
     """Take type, id, version and subject from one resource (strict JSON) and keep its bytes.
 
-    A missing versionId becomes `sha256-` and 32 hexadecimal digits of the content, so that every version has a name.
+    A missing versionId becomes `sha256-` and 32 hexadecimal digits of the content: every version has a name.
     Raises MalformedResource for a missing or illegal id, version or element shape.
     """
     resource_type = resource_type_of(content)
@@ -76,7 +86,7 @@ def read_match(content: bytes) -> Match:
         head = _HEAD.decode(content)
         if head.id is None:
             raise MalformedResource(f"a {resource_type} has no id")
-        version = head.meta.versionId if head.meta else None
+        version = head.meta.version_id if head.meta else None
         named = ResourceVersion(
             resource_type,
             str(ResourceId(head.id)),
@@ -90,17 +100,30 @@ def read_match(content: bytes) -> Match:
     return Match(
         resource=RawResource(version=named, content=content),
         subject=about.reference if about else None,
-        last_updated=head.meta.lastUpdated if head.meta else None,
+        last_updated=head.meta.last_updated if head.meta else None,
     )
 
 
+def named_as_far_as_legible(entry: msgspec.Raw) -> str | None:
+    """Name the resource of a broken entry as `Type/id`, so that it can be found; None without a legal name."""
+    try:
+        resource = msgspec.json.decode(entry, type=_LegibleEntry).resource
+        if resource is None or not isinstance(resource.id, str) or not isinstance(resource.resource_type, str):
+            return None
+        return (
+            f"{resource.resource_type}/{ResourceId(resource.id)}" if _TYPE.fullmatch(resource.resource_type) else None
+        )
+    except (msgspec.MsgspecError, UnicodeDecodeError, BadIdentifier):
+        return None
+
+
 def read_issues(content: bytes | msgspec.Raw) -> tuple[Issue, ...]:
-    """The issues of an OperationOutcome, code and place only; empty when it is none."""
+    """Read the issues of an OperationOutcome, code and place only; empty when it is none."""
     try:
         outcome = _OUTCOME.decode(content)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return ()  # an error page of a proxy: the status already says what happened
-    if outcome.resourceType != "OperationOutcome":
+    if outcome.resource_type != "OperationOutcome":
         return ()
     return tuple(
         Issue(
@@ -119,12 +142,9 @@ def patient_in(reference: str | None, base_url: str) -> PatientId | None:
     """
     if reference is None:
         return None
-    parts = reference.removeprefix(f"{base_url}/").split("/")
-    plain = len(parts) == 2 or (len(parts) == 4 and parts[2] == "_history")
-    if not plain or parts[0] != "Patient":
-        return None
+    found = _PATIENT.fullmatch(reference.removeprefix(f"{base_url}/"))
     try:
-        return PatientId(parts[1])
+        return PatientId(found[1]) if found else None
     except BadIdentifier:
         return None
 
@@ -139,7 +159,7 @@ class _Identified(msgspec.Struct):
 
 
 def identifiers_of(content: bytes) -> frozenset[tuple[str | None, str | None]]:
-    """The (system, value) pairs of a resource's business identifiers; empty for an element of another shape."""
+    """Read the (system, value) pairs of a resource's identifiers; empty for an element of another shape."""
     try:
         found = msgspec.json.decode(content, type=_Identified).identifier
     except msgspec.ValidationError:

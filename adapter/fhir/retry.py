@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -15,7 +16,7 @@ RETRIED_WRITES = frozenset({429, 503})
 
 
 def http_date(text: str | None) -> datetime | None:
-    """An HTTP-date as an aware time; None when absent or not one. Source: RFC 9110 section 5.6.7."""
+    """Read an HTTP-date as an aware time; None when absent or not one. Source: RFC 9110 section 5.6.7."""
     if text is None:
         return None
     try:
@@ -26,7 +27,7 @@ def http_date(text: str | None) -> datetime | None:
 
 
 def asked_wait_seconds(headers: Mapping[str, str], limits: Limits) -> float | None:
-    """What `Retry-After` asks for, within [0, cap]; None when it says nothing usable.
+    """Read what `Retry-After` asks for, within [0, cap]; None when it says nothing usable.
 
     A date is compared with the same reply's `Date`, so that our own clock does not matter. Source: RFC 9110
     section 10.2.3; fault F-04 (seconds, date, absurd, negative).
@@ -44,15 +45,15 @@ def asked_wait_seconds(headers: Mapping[str, str], limits: Limits) -> float | No
             seconds = float(written)
         except ValueError:
             return None
-    if seconds != seconds:  # "nan" is a float to Python
+    if math.isnan(seconds):  # float() reads "nan"
         return None
     return min(max(seconds, 0.0), limits.retry_after_cap_seconds)
 
 
 def wait_seconds(attempt: int, asked: float | None, *, jitter: Callable[[], float], limits: Limits) -> float:
-    """How long to wait after the `attempt`-th failure (from one): full jitter, never less than asked for.
+    """Choose the wait after the `attempt`-th failure, from one: full jitter, never less than asked for.
 
-    Source: "Exponential backoff and jitter" (full jitter); a Retry-After of 0 still backs off, or it would hot-loop.
+    A Retry-After of 0 still backs off, or it would hot-loop. Source: fault F-04.
     """
     ceiling = min(limits.backoff_cap_seconds, limits.backoff_start_seconds * 2.0 ** (attempt - 1))
     return (asked or 0.0) + jitter() * ceiling

@@ -46,9 +46,9 @@ class _Gathered:
 def read_to_end(resource_type: str, pages: Callable[[], Iterator[SearchPage]]) -> Searchset:
     """Read one search completely, or raise.
 
-    pages: starts the search from its first page each time it is called. A search whose snapshot expired is started
-    over once. Raises SearchExpired when that happens again, PullIncomplete with the numbers when fewer resources came
-    than the server counted or the server says that it left something out.
+    pages: starts the search from its first page each time it is called. A search whose snapshot expired is
+    started over once. Raises SearchExpired when that happens again, PullIncomplete with the numbers when
+    fewer resources came than the server counted, or when the server says that it left something out.
     """
     for restarts in range(_RESTARTS + 1):
         try:
@@ -63,7 +63,7 @@ def read_to_end(resource_type: str, pages: Callable[[], Iterator[SearchPage]]) -
 
 
 def newer(one: Match, other: Match) -> bool:
-    """Whether `one` is a later version than `other`: by lastUpdated, else by a numeric versionId, else not."""
+    """Judge whether `one` is later than `other`: by lastUpdated, else by a numeric versionId, else not."""
     mine, theirs = instant(one.last_updated), instant(other.last_updated)
     if mine is not None and theirs is not None and mine != theirs:
         return mine > theirs
@@ -74,7 +74,7 @@ def newer(one: Match, other: Match) -> bool:
 
 
 def instant(text: str | None) -> datetime | None:
-    """A FHIR instant as an aware time; None when absent or without an offset. Source: FHIR R4 datatypes, `instant`."""
+    """Read a FHIR instant; None when absent or without an offset. Source: FHIR R4 datatypes, `instant`."""
     if text is None:
         return None
     try:
@@ -103,7 +103,7 @@ def _gather(resource_type: str, pages: Iterable[SearchPage]) -> _Gathered:
 
 
 def _keep_newest(matches: Sequence[Match], gathered: _Gathered, newest: dict[str, Match]) -> None:
-    """Count a repeated version as a duplicate; of two versions keep the newer (a resource may change while paging)."""
+    """Count a repeated version as a duplicate; of two versions keep the newer: it changed while we paged."""
     for match in matches:
         version = match.resource.version
         if str(version) in gathered.seen:
@@ -117,19 +117,18 @@ def _keep_newest(matches: Sequence[Match], gathered: _Gathered, newest: dict[str
 
 
 def _require_complete(resource_type: str, gathered: _Gathered) -> None:
-    """Compare with `Bundle.total` where given. It is a lower bound only: the smallest of all pages counts, because
-    resources may come and go while paging, and entries that were set aside did come.
+    """Compare with `Bundle.total` where given, and heed what the server says about itself.
+
+    The total is a lower bound only: the smallest of all pages counts, because resources may come and go while
+    paging; entries that were set aside did come.
     """
     came = len(gathered.newest) + len(gathered.quarantined)
     if gathered.totals and came < min(gathered.totals):
-        raise PullIncomplete(
-            f"{resource_type}: {came} came in {gathered.pages} pages, the server counts {min(gathered.totals)}"
-        )
+        counted = min(gathered.totals)
+        raise PullIncomplete(f"{resource_type}: {came} came in {gathered.pages} pages of {counted} counted")
     for issue in gathered.issues:
         if issue.severity in {"fatal", "error"} or issue.code in _INCOMPLETE_CODES:
-            raise PullIncomplete(
-                f"{resource_type}: the server says the searchset is not whole ({issue.code})"
-            )
+            raise PullIncomplete(f"{resource_type}: the server says the searchset is not whole ({issue.code})")
 
 
 def _searchset(resource_type: str, gathered: _Gathered, restarts: int) -> Searchset:

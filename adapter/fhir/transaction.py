@@ -25,19 +25,21 @@ class _Entry(msgspec.Struct):
     response: _Response
 
 
-class _Bundle(msgspec.Struct):
-    resourceType: str
+class _Bundle(msgspec.Struct, rename="camel"):
+    resource_type: str
     type: str
     entry: list[_Entry] = []
 
 
 def read_transaction_reply(content: bytes) -> TransactionReply:
-    """Read a transaction-response. Raises UnknownOutcome when it is not one: the server took the transaction, but what
-    became of it has to be looked up. Source: FHIR R4 `http.html`, "Transaction Response"; checklist FR-10.
+    """Read a transaction-response.
+
+    Raises UnknownOutcome when it is none: the server took the transaction, and what became of it must be
+    looked up. Source: FHIR R4 `http.html`, "Transaction Response"; checklist FR-10.
     """
     try:
         bundle = msgspec.json.decode(content, type=_Bundle)
-        if bundle.resourceType != "Bundle" or bundle.type != "transaction-response":
+        if bundle.resource_type != "Bundle" or bundle.type != "transaction-response":
             raise UnknownOutcome("the reply to a transaction is no transaction-response")
         return TransactionReply(entries=tuple(_entry_reply(entry.response) for entry in bundle.entry))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -45,7 +47,7 @@ def read_transaction_reply(content: bytes) -> TransactionReply:
 
 
 def version_in_location(location: str | None) -> ResourceVersion | None:
-    """The version a Location names, absolute or relative; None when it names none or is not a legal one."""
+    """Read the version a Location names, absolute or relative; None when it names no legal one."""
     found = _LOCATION.fullmatch(location) if location else None
     if found is None:
         return None
