@@ -143,6 +143,13 @@ class WatchSettings(_Section):
         return timedelta(seconds=self.quiet_seconds)
 
 
+class WebSettings(_Section):
+    """`[web]`: where health, readiness and metrics are served."""
+
+    bind: str = "127.0.0.1"
+    port: _Port = 8600
+
+
 class PolicySettings(_Section):
     """`[policy]`: the site's own mapping and rule rows, merged over the shipped ones."""
 
@@ -161,6 +168,7 @@ class Settings(_Section):
     delivery: DeliverySettings = DeliverySettings()
     store: StoreSettings = StoreSettings()
     watch: WatchSettings = WatchSettings()
+    web: WebSettings = WebSettings()
     policy: PolicySettings = PolicySettings()
 
     @model_validator(mode="after")
@@ -246,4 +254,8 @@ folder = "data"
 [watch]
 poll_seconds = 60
 quiet_seconds = 900
+
+[web]                                  # health, readiness and metrics
+bind = "127.0.0.1"
+port = 8600
 """

@@ -1,0 +1,1 @@
+"""What people and monitors see: reads the ledger, never computes risk."""
