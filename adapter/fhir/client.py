@@ -53,6 +53,7 @@ Parameters = Sequence[tuple[str, str]]
 
 _FHIR_JSON = "application/fhir+json"
 _CAPABILITIES_SECONDS = 24 * 3600.0  # checklist FR-01: at start and daily
+_HEADERS = {"Accept": _FHIR_JSON, "Accept-Encoding": "gzip", "User-Agent": "adjuvant"}
 _NO_CACHE = {"Cache-Control": "no-cache"}  # HAPI answers identical searches from a cache for a minute
 _REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 _CERTAINLY_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -114,18 +115,15 @@ class FhirClient:
         self._breaker = CircuitBreaker(
             failures=self._limits.breaker_failures, rest_seconds=self._limits.breaker_seconds, clock=clock
         )
-        # httpx logs every URL at INFO, httpcore every header at DEBUG: patients' ids and the bearer token.
-        for name in ("httpx", "httpcore"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        self._http = httpx.Client(
-            transport=transport,
-            verify=tls if tls is not None else True,
-            http2=True,
-            trust_env=False,  # no proxy, netrc login or certificate from the environment: settings decide
-            follow_redirects=False,
-            headers={"Accept": _FHIR_JSON, "Accept-Encoding": "gzip", "User-Agent": "adjuvant"},
-            timeout=httpx.Timeout(self._limits.first_byte_seconds, connect=self._limits.connect_seconds),
+        # A transport and no httpx.Client: no redirects followed, no cookies kept, nothing read from the environment
+        # (proxies, netrc logins, certificates), and no URL logged, which httpx.Client does at INFO.
+        self._transport = transport or httpx.HTTPTransport(
+            verify=tls if tls is not None else ssl.create_default_context(), http2=True, trust_env=False
         )
+        # httpcore logs every header at DEBUG: the bearer token.
+        logging.getLogger("httpcore").setLevel(logging.WARNING)
+        seconds = self._limits.first_byte_seconds
+        self._timeouts = httpx.Timeout(seconds, connect=self._limits.connect_seconds).as_dict()
 
     def __enter__(self) -> Self:
         """Give the client itself."""
@@ -139,7 +137,7 @@ class FhirClient:
 
     def close(self) -> None:
         """Close every connection."""
-        self._http.close()
+        self._transport.close()
 
     @property
     def base_url(self) -> str:
@@ -374,15 +372,12 @@ class FhirClient:
         # Read again by the library that will connect: two parsers must not disagree on the host.
         if (address.scheme, address.host) != (self._base.scheme, self._base.host) or address.userinfo:
             raise ForeignLink("a link leaves the configured server")
-        request = self._http.build_request(
-            ask.method,
-            address,
-            headers={**ask.headers, **authorisation},
-            content=ask.content,
-            extensions={"target": request_target(url)},  # as written: the `+` of a cursor is not ours to escape
-        )
+        # `target` as written: the `+` of a cursor is not ours to escape
+        extensions = {"target": request_target(url), "timeout": self._timeouts}
+        headers = {**_HEADERS, **ask.headers, **authorisation}
+        request = httpx.Request(ask.method, address, headers=headers, content=ask.content, extensions=extensions)
         try:
-            response = self._http.send(request, stream=True)
+            response = self._transport.handle_request(request)
             try:
                 content = self._body_of(response)
             finally:

@@ -78,16 +78,18 @@ def divide_by_owner(
     """
     theirs: list[RawResource] = []
     unclear: list[Quarantined] = []
+    owners = {reference: patient_in(reference, base_url) for reference in {match.subject for match in matches}}
+    ids = frozenset(identity.ids)
     for match in matches:
-        name = f"{match.resource.version.resource_type}/{match.resource.version.resource_id}"
-        owner = patient_in(match.subject, base_url)
-        if owner in identity.ids:
+        owner = owners[match.subject]
+        if owner in ids:
             theirs.append(match.resource)
-        elif owner is not None:
+            continue
+        name = f"{match.resource.version.resource_type}/{match.resource.version.resource_id}"
+        if owner is not None:
             raise WrongPatient(f"{name} came back for Patient/{identity.patient_id} and names another patient")
-        else:
-            detail = "no subject reference" if match.subject is None else "the subject is no Patient of this server"
-            unclear.append(Quarantined(source=name, reason="subject-not-verifiable", detail=detail))
+        detail = "no subject reference" if match.subject is None else "the subject is no Patient of this server"
+        unclear.append(Quarantined(source=name, reason="subject-not-verifiable", detail=detail))
     return tuple(theirs), tuple(unclear)
 
 

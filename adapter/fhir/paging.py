@@ -11,7 +11,7 @@ import msgspec
 from adapter.domain.record import Quarantined
 from adapter.errors import MalformedResource
 from adapter.fhir.replies import Issue, Match
-from adapter.fhir.resource import named_as_far_as_legible, read_issues, read_match, resource_type_of
+from adapter.fhir.resource import Head, match_of, named_as_far_as_legible, read_head, read_issues
 from adapter.fhir.strict_json import require_shallow_json, require_strict_json
 
 _NOT_FILTERS = frozenset({"_count", "_sort", "_format", "_pretty", "_summary", "_elements", "_total"})
@@ -31,6 +31,10 @@ class _Entry(msgspec.Struct):
     search: _Search | None = None
 
 
+class _HeadOfEntry(msgspec.Struct):
+    resource: Head
+
+
 class _Bundle(msgspec.Struct, rename="camel"):
     resource_type: str
     type: str
@@ -39,8 +43,18 @@ class _Bundle(msgspec.Struct, rename="camel"):
     entry: list[msgspec.Raw] = []
 
 
+class _Entries(msgspec.Struct):
+    entry: list[_Entry] = []
+
+
+class _Heads(msgspec.Struct):
+    entry: list[_HeadOfEntry] = []
+
+
 _BUNDLE = msgspec.json.Decoder(_Bundle)
 _ENTRY = msgspec.json.Decoder(_Entry)
+_ENTRIES = msgspec.json.Decoder(_Entries)
+_HEADS = msgspec.json.Decoder(_Heads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +87,16 @@ def split_page(content: bytes, *, resource_type: str, page: int, deepest: int) -
     Raises MalformedResource when the page itself cannot be trusted: then nothing of it is used.
     """
     bundle = _read_bundle(content)
-    whole_page_is_strict = _is_strict(content)
-    if not whole_page_is_strict:
-        require_strict_json(_without_entries(content, bundle.entry))
     taken = _Sorted()
-    for position, entry in enumerate(bundle.entry, start=1):
+    if _is_strict(content):
         try:
-            if not whole_page_is_strict:
-                require_strict_json(bytes(entry))
-            _take(entry, taken, searched=resource_type, deepest=deepest)
-        except MalformedResource as fault:
-            source = named_as_far_as_legible(entry) or f"{resource_type} page {page} entry {position}"
-            taken.quarantined.append(Quarantined(source=source, reason="malformed-entry", detail=str(fault)))
+            _take_all(content, taken, searched=resource_type, deepest=deepest)
+        except (msgspec.ValidationError, MalformedResource):
+            taken = _Sorted()
+            _take_singly(bundle.entry, taken, searched=resource_type, page=page, deepest=deepest)
+    else:
+        require_strict_json(_without_entries(content, bundle.entry))
+        _take_singly(bundle.entry, taken, searched=resource_type, page=page, deepest=deepest)
     return SplitPage(
         matches=tuple(taken.matches),
         included=tuple(taken.included),
@@ -146,26 +158,50 @@ def _without_entries(content: bytes, entries: Iterable[msgspec.Raw]) -> bytes:
     return content
 
 
-def _take(written: msgspec.Raw, taken: _Sorted, *, searched: str, deepest: int) -> None:
-    """Put one entry where it belongs. Raises MalformedResource when it belongs nowhere."""
+def _take_all(content: bytes, taken: _Sorted, *, searched: str, deepest: int) -> None:
+    """Sort every entry of a strict page; two passes over the whole page are faster than one per entry.
+
+    Raises MalformedResource or ValidationError at the first bad one, without saying which.
+    """
+    for entry, head in zip(_ENTRIES.decode(content).entry, _HEADS.decode(content).entry, strict=True):
+        _take(entry, head.resource, taken, searched=searched, deepest=deepest)
+
+
+def _take_singly(entries: Iterable[msgspec.Raw], taken: _Sorted, *, searched: str, page: int, deepest: int) -> None:
+    """Sort entry by entry and set the bad ones aside."""
+    for position, written in enumerate(entries, start=1):
+        try:
+            require_strict_json(bytes(written))
+            entry = _read_entry(written)
+            _take(entry, read_head(entry.resource), taken, searched=searched, deepest=deepest)
+        except MalformedResource as fault:
+            source = named_as_far_as_legible(written) or f"{searched} page {page} entry {position}"
+            taken.quarantined.append(Quarantined(source=source, reason="malformed-entry", detail=str(fault)))
+
+
+def _read_entry(written: msgspec.Raw) -> _Entry:
     try:
         entry = _ENTRY.decode(written)
     except msgspec.MsgspecError as error:
         raise MalformedResource("an entry has an element of the wrong type") from error
-    content = bytes(entry.resource)
-    if not content:
+    if not bytes(entry.resource):
         raise MalformedResource("an entry has no resource")
+    return entry
+
+
+def _take(entry: _Entry, head: Head, taken: _Sorted, *, searched: str, deepest: int) -> None:
+    """Put one entry where it belongs. Raises MalformedResource when it belongs nowhere."""
+    content = bytes(entry.resource)
     require_shallow_json(content, deepest=deepest)
-    resource_type = resource_type_of(content)
     mode = entry.search.mode if entry.search else None
-    if resource_type == "OperationOutcome" or mode == "outcome":
+    if head.resource_type == "OperationOutcome" or mode == "outcome":
         taken.issues.extend(read_issues(content))
-    elif resource_type == searched and mode != "include":
-        taken.matches.append(read_match(content))
+    elif head.resource_type == searched and mode != "include":
+        taken.matches.append(match_of(head, content))
     elif mode == "match":
-        raise MalformedResource(f"a {resource_type} matched a search of {searched}")
+        raise MalformedResource(f"a {head.resource_type} matched a search of {searched}")
     else:
-        taken.included.append(read_match(content))
+        taken.included.append(match_of(head, content))
 
 
 def _one_link(bundle: _Bundle, relation: str) -> str | None:

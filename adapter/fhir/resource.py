@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 import msgspec
 
-from adapter.domain.ids import PatientId, ResourceId, ResourceVersion
+from adapter.domain.ids import PatientId, ResourceVersion
 from adapter.domain.record import RawResource
-from adapter.errors import BadIdentifier, MalformedResource
+from adapter.errors import MalformedResource
 from adapter.fhir.replies import Issue, Match
 from adapter.fhir.strict_json import content_hash
 
-_TYPE = re.compile(r"[A-Z][A-Za-z]{0,63}")
-_PATIENT = re.compile(r"Patient/([^/]+)(?:/_history/[^/]+)?")
+_TYPE = r"[A-Z][A-Za-z]{0,63}"
+_ID = r"[A-Za-z0-9\-.]{1,64}"  # FHIR R4 datatypes, `id`
+_PATIENT = re.compile(rf"Patient/({_ID})(?:/_history/{_ID})?")
 _ISSUE_TOKEN = re.compile(r"[a-z][a-z-]{0,39}")
 _ISSUE_PLACE = re.compile(r"[A-Za-z][A-Za-z0-9.\[\]]{0,119}")  # a path; a predicate could quote a value
 
+_TypeName = Annotated[str, msgspec.Meta(pattern=rf"\A{_TYPE}\Z")]
+_Id = Annotated[str, msgspec.Meta(pattern=rf"\A{_ID}\Z")]
+
 
 class _Meta(msgspec.Struct, rename="camel"):
-    version_id: str | None = None
+    version_id: _Id | None = None
     last_updated: str | None = None
 
 
@@ -27,21 +32,19 @@ class _Reference(msgspec.Struct):
     reference: str | None = None
 
 
-class _Head(msgspec.Struct, rename="camel"):
-    resource_type: str
-    id: str | None = None
+class Head(msgspec.Struct, rename="camel"):
+    """What every resource says about itself; decoding checks the grammar of type, id and version."""
+
+    resource_type: _TypeName
+    id: _Id | None = None
     meta: _Meta | None = None
     subject: _Reference | None = None
     patient: _Reference | None = None
 
 
-class _TypeOnly(msgspec.Struct, rename="camel"):
-    resource_type: str
-
-
 class _Legible(msgspec.Struct, rename="camel"):
-    resource_type: object = None
-    id: object = None
+    resource_type: _TypeName
+    id: _Id
 
 
 class _LegibleEntry(msgspec.Struct):
@@ -59,62 +62,53 @@ class _OperationOutcome(msgspec.Struct, rename="camel"):
     issue: list[_Issue] = []
 
 
-_HEAD = msgspec.json.Decoder(_Head)
-_TYPE_ONLY = msgspec.json.Decoder(_TypeOnly)
+_HEAD = msgspec.json.Decoder(Head)
 _OUTCOME = msgspec.json.Decoder(_OperationOutcome)
 
 
-def resource_type_of(content: bytes | msgspec.Raw) -> str:
-    """Read the `resourceType`, checked. Raises MalformedResource."""
+def read_head(content: bytes | msgspec.Raw) -> Head:
+    """Read what one resource says about itself. Raises MalformedResource for an illegal or ill-typed element."""
     try:
-        resource_type = _TYPE_ONLY.decode(content).resource_type
-    except msgspec.MsgspecError as error:
-        raise MalformedResource("no resourceType") from error
-    if not _TYPE.fullmatch(resource_type):
-        raise MalformedResource("resourceType is not a type name")
-    return resource_type
+        return _HEAD.decode(content)
+    except msgspec.ValidationError as error:
+        place = str(error).rpartition("`$")[2].rstrip("`")
+        raise MalformedResource(f"an illegal element at ${place}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedResource("not JSON") from error
+
+
+def match_of(head: Head, content: bytes) -> Match:
+    """Join a head and the bytes it was read from (strict JSON).
+
+    A missing versionId becomes `sha256-` and 32 hexadecimal digits of the content: every version has a name.
+    Raises MalformedResource without an id.
+    """
+    if head.id is None:
+        raise MalformedResource(f"{head.resource_type} without an id")
+    meta = head.meta
+    version = meta.version_id if meta else None
+    if version is None:
+        version = f"sha256-{content_hash(content)[:32]}"
+    about = head.subject or head.patient
+    return Match(
+        resource=RawResource(version=ResourceVersion(head.resource_type, head.id, version), content=content),
+        subject=about.reference if about else None,
+        last_updated=meta.last_updated if meta else None,
+    )
 
 
 def read_match(content: bytes) -> Match:
-    """Take type, id, version and subject from one resource (strict JSON) and keep its bytes.
-
-    A missing versionId becomes `sha256-` and 32 hexadecimal digits of the content: every version has a name.
-    Raises MalformedResource for a missing or illegal id, version or element shape.
-    """
-    resource_type = resource_type_of(content)
-    try:
-        head = _HEAD.decode(content)
-        if head.id is None:
-            raise MalformedResource(f"a {resource_type} has no id")
-        version = head.meta.version_id if head.meta else None
-        named = ResourceVersion(
-            resource_type,
-            str(ResourceId(head.id)),
-            f"sha256-{content_hash(content)[:32]}" if version is None else str(ResourceId(version)),
-        )
-    except msgspec.MsgspecError as error:
-        raise MalformedResource(f"a {resource_type} has an element of the wrong type") from error
-    except BadIdentifier as error:
-        raise MalformedResource(f"a {resource_type} has an illegal id or versionId") from error
-    about = head.subject or head.patient
-    return Match(
-        resource=RawResource(version=named, content=content),
-        subject=about.reference if about else None,
-        last_updated=head.meta.last_updated if head.meta else None,
-    )
+    """Read one resource (strict JSON) and keep its bytes. Raises MalformedResource as its parts do."""
+    return match_of(read_head(content), content)
 
 
 def named_as_far_as_legible(entry: msgspec.Raw) -> str | None:
     """Name the resource of a broken entry as `Type/id`, so that it can be found; None without a legal name."""
     try:
         resource = msgspec.json.decode(entry, type=_LegibleEntry).resource
-        if resource is None or not isinstance(resource.id, str) or not isinstance(resource.resource_type, str):
-            return None
-        return (
-            f"{resource.resource_type}/{ResourceId(resource.id)}" if _TYPE.fullmatch(resource.resource_type) else None
-        )
-    except (msgspec.MsgspecError, UnicodeDecodeError, BadIdentifier):
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+    return f"{resource.resource_type}/{resource.id}" if resource else None
 
 
 def read_issues(content: bytes | msgspec.Raw) -> tuple[Issue, ...]:
@@ -143,10 +137,7 @@ def patient_in(reference: str | None, base_url: str) -> PatientId | None:
     if reference is None:
         return None
     found = _PATIENT.fullmatch(reference.removeprefix(f"{base_url}/"))
-    try:
-        return PatientId(found[1]) if found else None
-    except BadIdentifier:
-        return None
+    return PatientId(found[1]) if found else None
 
 
 class _Identifier(msgspec.Struct):

@@ -51,9 +51,12 @@ def asked_wait_seconds(headers: Mapping[str, str], limits: Limits) -> float | No
 
 
 def wait_seconds(attempt: int, asked: float | None, *, jitter: Callable[[], float], limits: Limits) -> float:
-    """Choose the wait after the `attempt`-th failure, from one: full jitter, never less than asked for.
+    """Choose the wait after the `attempt`-th failure, counted from one: full jitter, never less than asked for.
 
-    A Retry-After of 0 still backs off, or it would hot-loop. Source: fault F-04.
+    A server that names a wait is believed once; when it then fails again we back off on top of what it says, or a
+    `Retry-After: 0` would make us hot-loop. Source: fault F-04.
     """
+    if asked is not None and attempt == 1:
+        return asked
     ceiling = min(limits.backoff_cap_seconds, limits.backoff_start_seconds * 2.0 ** (attempt - 1))
     return (asked or 0.0) + jitter() * ceiling

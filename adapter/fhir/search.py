@@ -31,9 +31,8 @@ class Searchset:
 class _Gathered:
     """What one attempt has read so far; an expired attempt is thrown away whole."""
 
-    newest: dict[str, Match] = field(default_factory=dict)
-    included: dict[str, Match] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)
+    newest: dict[tuple[str, str], Match] = field(default_factory=dict)
+    included: dict[tuple[str, str], Match] = field(default_factory=dict)
     issues: list[Issue] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     ignored: tuple[str, ...] = ()
@@ -93,27 +92,27 @@ def _gather(resource_type: str, pages: Iterable[SearchPage]) -> _Gathered:
         gathered.quarantined.extend(page.quarantined)
         if page.total is not None:
             gathered.totals.append(page.total)
-        before = len(gathered.seen)
-        _keep_newest(page.matches, gathered, gathered.newest)
-        _keep_newest(page.included, gathered, gathered.included)
-        gathered.barren = 0 if len(gathered.seen) > before else gathered.barren + 1
+        repeated = _keep_newest(page.matches, gathered.newest) + _keep_newest(page.included, gathered.included)
+        gathered.duplicates += repeated
+        brought = len(page.matches) + len(page.included) + len(page.quarantined) - repeated
+        gathered.barren = 0 if brought else gathered.barren + 1
         if gathered.barren >= _BARREN_PAGES:
             raise PullIncomplete(f"{resource_type}: {gathered.barren} pages in a row brought nothing new")
     return gathered
 
 
-def _keep_newest(matches: Sequence[Match], gathered: _Gathered, newest: dict[str, Match]) -> None:
-    """Count a repeated version as a duplicate; of two versions keep the newer: it changed while we paged."""
+def _keep_newest(matches: Sequence[Match], newest: dict[tuple[str, str], Match]) -> int:
+    """Keep each id once and give how many were repeated; of two versions the newer stays: it changed meanwhile."""
+    repeated = 0
     for match in matches:
         version = match.resource.version
-        if str(version) in gathered.seen:
-            gathered.duplicates += 1
-            continue
-        gathered.seen.add(str(version))
-        name = f"{version.resource_type}/{version.resource_id}"
-        known = newest.get(name)
-        if known is None or newer(match, known):
-            newest[name] = match
+        name = (version.resource_type, version.resource_id)
+        known = newest.setdefault(name, match)
+        if known is not match:
+            repeated += known.resource.version == version
+            if newer(match, known):
+                newest[name] = match
+    return repeated
 
 
 def _require_complete(resource_type: str, gathered: _Gathered) -> None:

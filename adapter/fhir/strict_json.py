@@ -46,13 +46,15 @@ def content_hash(content: bytes) -> str:
 
 
 def _has_duplicate_keys(content: bytes, decoded: object) -> bool:
-    """Compare how many members are written with how many survive decoding; walk only when that says nothing.
+    """Compare what is written with what survives decoding; walk every object only when that says nothing.
 
-    Counting `":` costs half of a walk and is exact on compact JSON, unless a string hides a quote or a colon
-    behind a `u00..` escape, which decoding would reveal.
+    Equal text, or an equal count of `":`, costs a third of a walk. The count is exact on compact JSON unless a string
+    hides a quote or a colon behind a `u00..` escape, which decoding would reveal.
     """
-    written = msgspec.json.format(content, indent=-1).count(b'":')
-    if written == msgspec.json.encode(decoded).count(b'":') and b"\\u00" not in content:
+    written, survived = msgspec.json.format(content, indent=-1), msgspec.json.encode(decoded)
+    if written == survived:
+        return False
+    if written.count(b'":') == survived.count(b'":') and b"\\u00" not in content:
         return False
     objects: list[list[tuple[str, object]]] = []
     json.loads(content, object_pairs_hook=objects.append)
