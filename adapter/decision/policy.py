@@ -90,7 +90,7 @@ class Coding:
 
     system: str
     code: str
-    display: str
+    display: str | None
     verified: bool
 
 
@@ -339,7 +339,7 @@ class _Compiler:
             title=row.title,
             kind=row.kind,
             regimen=row.regimen,
-            coding=_coding(row.code),
+            coding=coding_of(row.code),
             lines=tuple(
                 VerdictLine(
                     when=self._condition(line.when, row.id, 0),
@@ -437,7 +437,8 @@ def _direct_rules(row: ConditionRow) -> tuple[str, ...]:
     return tuple(part.rule for part in (*(row.all_of or ()), *(row.any_of or ())) if part.rule is not None)
 
 
-def _coding(row: CodeRow | None) -> Coding | None:
+def coding_of(row: CodeRow | None) -> Coding | None:
+    """Turn a row into a code; None stays None."""
     if row is None:
         return None
     return Coding(system=row.system, code=row.code, display=row.display, verified=row.status == "verified")
@@ -456,7 +457,7 @@ def _visit(row: VisitRow) -> Visit:
         least=row.least,
         most=row.most,
         kind=row.kind,
-        coding=_coding(row.code),
+        coding=coding_of(row.code),
         evidence=row.evidence,
     )
 

@@ -178,9 +178,9 @@ class CodeRow(_Row, frozen=True, kw_only=True):
 
     system: str
     code: str
-    display: str
     status: Literal["verified", "unverified"]
     source: str
+    display: str | None = None
 
 
 class VerdictRow(_Row, frozen=True, kw_only=True):
@@ -246,18 +246,19 @@ class PolicyTables(_Row, frozen=True, kw_only=True):
 
 def read_tables(mappings_folder: Path | None, site_folder: Path | None) -> PolicyTables:
     """Read the shipped tables and merge the site's over them. Raises BadMapping naming table and row."""
-    merged = {name: _read_table(name, mappings_folder or SHIPPED, site_folder) for name in _TABLES}
+    merged = {name: read_table(name, mappings_folder or SHIPPED, site_folder) for name in _TABLES}
     canonical = json.dumps(merged, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return PolicyTables(
-        rules=_typed("rules", merged["rules"], RulesTable),
-        evidence=_typed("evidence", merged["evidence"], EvidenceTable),
-        regimens=_typed("regimens", merged["regimens"], RegimensTable),
-        follow_up=_typed("follow_up", merged["follow_up"], FollowUpTable),
+        rules=typed_table("rules", merged["rules"], RulesTable),
+        evidence=typed_table("evidence", merged["evidence"], EvidenceTable),
+        regimens=typed_table("regimens", merged["regimens"], RegimensTable),
+        follow_up=typed_table("follow_up", merged["follow_up"], FollowUpTable),
         digest=hashlib.sha256(canonical.encode()).hexdigest(),
     )
 
 
-def _read_table(name: str, shipped: Path, site: Path | None) -> Mapping[str, object]:
+def read_table(name: str, shipped: Path, site: Path | None) -> Mapping[str, object]:
+    """Read one table, the site's rows merged over it. Raises BadMapping naming the file."""
     table = read_toml(shipped / f"{name}.toml")
     override = site / f"{name}.toml" if site else None
     if override is None or not override.is_file():
@@ -308,7 +309,8 @@ def _row_key(row: object) -> str | None:
 _Table = TypeVar("_Table", bound=msgspec.Struct)
 
 
-def _typed(name: str, content: Mapping[str, object], table: type[_Table]) -> _Table:
+def typed_table(name: str, content: Mapping[str, object], table: type[_Table]) -> _Table:
+    """Check one table against its row types. Raises BadMapping naming the table and the row."""
     try:
         return msgspec.convert(content, type=table, str_keys=True)
     except msgspec.ValidationError as error:

@@ -1,0 +1,115 @@
+"""How a result looks in the EHR: the codes, labels and sentences of `mappings/delivery.toml`, frozen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import msgspec
+
+from adapter.decision.policy import Coding, Policy, coding_of
+from adapter.decision.tables import SHIPPED, CodeRow, read_table, typed_table
+from adapter.domain.risk import Outcome
+from adapter.errors import BadMapping
+
+_SYSTEMS = frozenset({"assessment", "action", "code", "mode", "model", "device", "digest", "version", "policy"})
+_CODES = frozenset({"ai_asserted", "create", "author", "assess_plan", "device_type"})
+_TEXTS = frozenset({"method", "prognosis", "plan", "limits", "review"})
+
+
+class OutputMode(Enum):
+    """How much a reader may rely on what we write; every resource carries its label."""
+
+    DEMO = "demo"
+    RESEARCH = "research"
+    LIVE = "live"
+
+
+class _OutcomeRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    title: str
+    code: CodeRow | None = None
+
+
+class _NamedCodeRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    code: CodeRow
+
+
+class _DeliveryTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    systems: dict[str, str]
+    labels: dict[str, str]
+    tags: dict[str, str]
+    text: dict[str, str]
+    outcomes: dict[str, _OutcomeRow]
+    codes: dict[str, _NamedCodeRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeWording:
+    """How one outcome is named. coding: None where no verified standard code exists."""
+
+    title: str
+    coding: Coding | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """The wording of what we write. systems, texts, codes: by the key of delivery.toml. digest: SHA-256, hex."""
+
+    systems: Mapping[str, str]
+    labels: Mapping[OutputMode, str]
+    tags: Mapping[OutputMode, str]
+    texts: Mapping[str, str]
+    outcomes: Mapping[Outcome, OutcomeWording]
+    codes: Mapping[str, Coding]
+    digest: str
+
+
+def load_delivery(mappings_folder: Path | None = None, site_folder: Path | None = None) -> Delivery:
+    """Read delivery.toml, the site's rows merged over it; the shipped one where no folder is named.
+
+    Raises BadMapping for a key that is missing or unknown.
+    """
+    content = read_table("delivery", mappings_folder or SHIPPED, site_folder)
+    table = typed_table("delivery", content, _DeliveryTable)
+    modes = frozenset(mode.value for mode in OutputMode)
+    outcomes = frozenset(outcome.value for outcome in Outcome)
+    for section, given, wanted in (
+        ("systems", table.systems, _SYSTEMS),
+        ("labels", table.labels, modes),
+        ("tags", table.tags, modes),
+        ("text", table.text, _TEXTS),
+        ("outcomes", table.outcomes, outcomes),
+        ("codes", table.codes, _CODES),
+    ):
+        if given.keys() != wanted:
+            named = ", ".join(sorted(given.keys() ^ wanted))
+            raise BadMapping(f"delivery.toml [{section}]: missing or unknown: {named}")
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return Delivery(
+        systems=table.systems,
+        labels={mode: table.labels[mode.value] for mode in OutputMode},
+        tags={mode: table.tags[mode.value] for mode in OutputMode},
+        texts=table.text,
+        outcomes={
+            outcome: OutcomeWording(
+                title=table.outcomes[outcome.value].title, coding=coding_of(table.outcomes[outcome.value].code)
+            )
+            for outcome in Outcome
+        },
+        codes={name: coding for name, row in table.codes.items() if (coding := coding_of(row.code)) is not None},
+        digest=hashlib.sha256(canonical.encode()).hexdigest(),
+    )
+
+
+def unverified_codes(policy: Policy, delivery: Delivery) -> tuple[Coding, ...]:
+    """List every code that a person still has to confirm; live mode must not start while there is one."""
+    codings: list[Coding | None] = [*delivery.codes.values()]
+    codings += [wording.coding for wording in delivery.outcomes.values()]
+    codings += [action.coding for action in policy.actions]
+    codings += [visit.coding for visit in policy.visits]
+    unverified = {(coding.system, coding.code): coding for coding in codings if coding and not coding.verified}
+    return tuple(unverified[key] for key in sorted(unverified))

@@ -1,0 +1,167 @@
+"""A transaction as separate resources, and put together again in the form a given server accepts."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from urllib.parse import quote
+
+import msgspec
+
+from adapter.domain.ids import BusinessIdentifier
+from adapter.errors import MalformedResource
+
+# JSON objects exist as Python dictionaries inside encode, entries and submit only.
+Json = dict[str, object]
+
+_DECODER = msgspec.json.Decoder(Json, float_hook=Decimal)
+_ENCODER = msgspec.json.Encoder(decimal_format="number", order="deterministic")
+_NAMESPACE = uuid.UUID("8a4f3f0e-6c0b-5d0a-9d53-0d4d1d1f7a55")  # fixed once, so that urn:uuid names never change
+
+
+class _Token(msgspec.Struct):
+    system: str | None = None
+    code: str | None = None
+
+
+class _Identifier(msgspec.Struct):
+    system: str
+    value: str
+
+
+class _Meta(msgspec.Struct):
+    tag: list[_Token] = []
+
+
+class _Resource(msgspec.Struct, rename="camel"):
+    resource_type: str
+    id: str
+    meta: _Meta = _Meta()
+    identifier: list[_Identifier] = []
+
+
+class _Entry(msgspec.Struct):
+    resource: msgspec.Raw
+
+
+class _Bundle(msgspec.Struct):
+    entry: list[_Entry]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteEntry:
+    """One resource to be written. identifier: what it is found by, None for a type without identifiers.
+
+    tag: the `meta.tag` token that names it, `system|code`. content: canonical JSON, with our own id.
+    """
+
+    resource_type: str
+    resource_id: str
+    identifier: BusinessIdentifier | None
+    tag: str
+    content: bytes = field(repr=False)
+
+    @property
+    def reference(self) -> str:
+        """The reference under our own id, `Type/id`."""
+        return f"{self.resource_type}/{self.resource_id}"
+
+    @property
+    def placeholder(self) -> str:
+        """The name the entry has inside a transaction where the server chooses ids."""
+        return f"urn:uuid:{uuid.uuid5(_NAMESPACE, self.reference)}"
+
+
+def canonical_json(content: object) -> bytes:
+    """Write JSON with sorted keys, no spaces, and decimals digit for digit."""
+    return _ENCODER.encode(content)
+
+
+def read_json(content: bytes) -> Json:
+    """Read JSON without losing a digit of a decimal."""
+    return _DECODER.decode(content)
+
+
+def entries_of(content: bytes) -> tuple[WriteEntry, ...]:
+    """Take a transaction of ours apart, in order. Raises MalformedResource for one that encode did not write."""
+    try:
+        bundle = msgspec.json.decode(content, type=_Bundle)
+        return tuple(entry_of(bytes(entry.resource)) for entry in bundle.entry)
+    except msgspec.MsgspecError as error:
+        raise MalformedResource("not a transaction of ours") from error
+
+
+def entry_of(content: bytes) -> WriteEntry:
+    """Read how a resource of ours is found again; its first tag is the assessment's."""
+    resource = msgspec.json.decode(content, type=_Resource)
+    return WriteEntry(
+        resource_type=resource.resource_type,
+        resource_id=resource.id,
+        identifier=next((BusinessIdentifier(own.system, own.value) for own in resource.identifier), None),
+        tag=f"{resource.meta.tag[0].system}|{resource.meta.tag[0].code}",
+        content=content,
+    )
+
+
+def transaction_by_id(entries: Iterable[WriteEntry]) -> bytes:
+    """Put every resource under the id we chose; needs a server that lets clients name ids."""
+    return _transaction(
+        {"resource": read_json(entry.content), "request": {"method": "PUT", "url": entry.reference}}
+        for entry in entries
+    )
+
+
+def transaction_by_identifier(entries: Iterable[WriteEntry], known: Mapping[str, str]) -> bytes:
+    """Create each resource unless one with its identifier, or its tag, is there; the server chooses the ids.
+
+    known: references of ours that the server already holds under other ids.
+    """
+    chosen = tuple(entries)
+    references = {**known, **{entry.reference: entry.placeholder for entry in chosen}}
+    return _transaction(
+        {
+            "fullUrl": entry.placeholder,
+            "resource": read_json(without_id(entry, references)),
+            "request": {"method": "POST", "url": entry.resource_type, "ifNoneExist": condition_of(entry)},
+        }
+        for entry in chosen
+    )
+
+
+def condition_of(entry: WriteEntry) -> str:
+    """Name the search that finds this entry, as If-None-Exist wants it."""
+    if entry.identifier is None:
+        return f"_tag={quote(entry.tag, safe='')}"
+    return f"identifier={quote(f'{entry.identifier.system}|{entry.identifier.value}', safe='')}"
+
+
+def without_id(entry: WriteEntry, references: Mapping[str, str]) -> bytes:
+    """Leave the id to the server and write our references as the server knows them."""
+    resource = read_json(entry.content)
+    del resource["id"]
+    return canonical_json(_rewritten(resource, references))
+
+
+def has_tag(content: bytes, tag: str) -> bool:
+    """Whether a resource carries the `meta.tag` token `system|code`."""
+    resource = msgspec.json.decode(content, type=_Resource)
+    return any(f"{token.system}|{token.code}" == tag for token in resource.meta.tag)
+
+
+def _transaction(entries: Iterable[Json]) -> bytes:
+    return canonical_json({"resourceType": "Bundle", "type": "transaction", "entry": list(entries)})
+
+
+def _rewritten(value: object, references: Mapping[str, str]) -> object:
+    if isinstance(value, list):
+        return [_rewritten(item, references) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: references.get(item, item)
+        if key == "reference" and isinstance(item, str)
+        else _rewritten(item, references)
+        for key, item in value.items()
+    }

@@ -1,0 +1,218 @@
+"""Make the server hold exactly one assessment, once, however often and from however many processes it is asked.
+
+Look first, write only what is absent, and look again whenever a reply was lost or somebody else was faster. What is
+already there is never written again: it may carry a clinician's edit. Source: checklist FR-08 to FR-11, F-06, F-42,
+F-43; conditional create is not atomic on every server, so its result is searched and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from adapter.domain.ids import ResourceVersion
+from adapter.domain.outcome import TransactionBundle, WriteReceipt
+from adapter.domain.record import RawResource
+from adapter.errors import UnknownOutcome, UnsupportedPeer, VersionConflict, WriteRefused
+from adapter.fhir.capabilities import ServerCapabilities
+from adapter.fhir.client import FhirClient
+from adapter.fhir.entries import (
+    WriteEntry,
+    condition_of,
+    entries_of,
+    has_tag,
+    transaction_by_id,
+    transaction_by_identifier,
+    without_id,
+)
+from adapter.fhir.replies import Gone
+
+_ATTEMPTS = 3
+
+# What the server holds, by our own reference: its version, or Gone where somebody deleted it.
+_Held = Mapping[str, ResourceVersion | Gone]
+
+
+def submit(client: FhirClient, bundle: TransactionBundle) -> WriteReceipt:
+    """Write what is absent of one assessment and return the versions the server then holds.
+
+    An assessment of which a part was deleted on the server was withdrawn by somebody and is left as it is.
+    Raises UnsupportedPeer naming what the server cannot do, WriteRefused where it refuses a resource or holds one
+    identifier more than once, Transient when after three attempts the outcome is still open.
+    """
+    entries = entries_of(bundle.content)
+    route = _route_for(client.capabilities(), entries)
+    held = route.look_up(client, entries)
+    absent = _absent(entries, held)
+    written = bool(absent)
+    for _ in range(_ATTEMPTS):
+        if not absent:
+            return _receipt(bundle, entries, held, written=written)
+        failure = _write_once(route, client, absent, held)
+        held = route.look_up(client, entries)
+        absent = _absent(entries, held)
+    if absent:
+        names = ", ".join(entry.reference for entry in absent)
+        raise failure or UnknownOutcome(f"written and still absent: {names}")
+    return _receipt(bundle, entries, held, written=written)
+
+
+def _absent(entries: tuple[WriteEntry, ...], held: _Held) -> tuple[WriteEntry, ...]:
+    """What has to be written; nothing of an assessment that somebody has withdrawn."""
+    if any(isinstance(version, Gone) for version in held.values()):
+        return ()
+    return tuple(entry for entry in entries if entry.reference not in held)
+
+
+def _write_once(
+    route: _Route, client: FhirClient, absent: tuple[WriteEntry, ...], held: _Held
+) -> UnknownOutcome | VersionConflict | None:
+    """Write; give back the two failures after which only another look tells what became of it."""
+    try:
+        route.write(client, absent, held)
+    except (UnknownOutcome, VersionConflict) as failure:
+        return failure
+    return None
+
+
+def _receipt(bundle: TransactionBundle, entries: tuple[WriteEntry, ...], held: _Held, *, written: bool) -> WriteReceipt:
+    """Name the versions in the order of the bundle; what somebody deleted stays deleted and is left out."""
+    found = [held.get(entry.reference) for entry in entries]
+    return WriteReceipt(
+        assessment_id=bundle.assessment_id,
+        versions=tuple(version for version in found if isinstance(version, ResourceVersion)),
+        written=written,
+    )
+
+
+class _Route(Protocol):
+    """One way to look up and to write, as far as a server allows."""
+
+    def look_up(self, client: FhirClient, entries: tuple[WriteEntry, ...]) -> _Held:
+        """Find what is already there."""
+
+    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], held: _Held, /) -> None:
+        """Write what is absent; stops at the first refusal."""
+
+
+def _route_for(capabilities: ServerCapabilities, entries: tuple[WriteEntry, ...]) -> _Route:
+    """Choose the strongest way the server declares. Raises UnsupportedPeer naming each type it cannot write."""
+    kinds = [entry.resource_type for entry in entries]
+    if all(capabilities.update_create(kind) and capabilities.can(kind, "update") for kind in kinds):
+        return _TransactionById() if capabilities.transaction else _OneByOneById()
+    closed = [kind for kind in kinds if not capabilities.can(kind, "create")]
+    if closed:
+        raise UnsupportedPeer(f"the server does not let us create {', '.join(closed)}")
+    unsearchable = [
+        entry.resource_type
+        for entry in entries
+        if not capabilities.searches_by(entry.resource_type, "identifier" if entry.identifier else "target")
+    ]
+    if unsearchable:
+        raise UnsupportedPeer(f"the server cannot find our own {', '.join(unsearchable)} again")
+    conditional = all(capabilities.conditional_create(kind) for kind in kinds)
+    if capabilities.transaction and conditional and capabilities.searches_by("Provenance", "_tag"):
+        return _TransactionByIdentifier()
+    return _OneByOneByIdentifier(conditional=conditional)
+
+
+class _ById:
+    """Looking up where our ids are the server's."""
+
+    def look_up(self, client: FhirClient, entries: tuple[WriteEntry, ...]) -> _Held:
+        """Read each resource by id. A deleted Device is absent: it is no part of a patient's record."""
+        held: dict[str, ResourceVersion | Gone] = {}
+        for entry in entries:
+            found = client.read(entry.resource_type, entry.resource_id)
+            if isinstance(found, RawResource):
+                held[entry.reference] = found.version
+            elif found is not None and entry.resource_type != "Device":
+                held[entry.reference] = found
+        return held
+
+
+class _TransactionById(_ById):
+    """The normal way: one transaction of PUTs."""
+
+    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], _held: _Held, /) -> None:
+        """Write all or nothing."""
+        client.post_transaction(transaction_by_id(absent))
+
+
+class _OneByOneById(_ById):
+    """PUT by PUT, in order, so that nothing refers to what is not there yet."""
+
+    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], _held: _Held, /) -> None:
+        """Write in order; an interruption leaves a beginning that the next call completes."""
+        for entry in absent:
+            client.put(entry.resource_type, entry.resource_id, entry.content)
+
+
+class _ByIdentifier:
+    """Looking up where the server chooses ids."""
+
+    def look_up(self, client: FhirClient, entries: tuple[WriteEntry, ...]) -> _Held:
+        """Search each resource by what names it; more than one is a conflict that a person must see."""
+        held: dict[str, ResourceVersion | Gone] = {}
+        for entry in entries:
+            found = _versions_of(client, entry, held)
+            if len(found) > 1:
+                raise WriteRefused(f"{entry.resource_type} {entry.tag} is on the server {len(found)} times")
+            if found:
+                held[entry.reference] = found[0]
+        return held
+
+
+class _TransactionByIdentifier(_ByIdentifier):
+    """One transaction of conditional creates."""
+
+    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], held: _Held, /) -> None:
+        """Write all or nothing; a resource that appeared meanwhile is matched, not doubled."""
+        client.post_transaction(transaction_by_identifier(absent, _server_references(held)))
+
+
+class _OneByOneByIdentifier(_ByIdentifier):
+    """Create by create, in order, each under the id the server gave the one before."""
+
+    def __init__(self, *, conditional: bool) -> None:
+        """conditional: whether the server honours If-None-Exist."""
+        self._conditional = conditional
+
+    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], held: _Held, /) -> None:
+        """Write in order; an interruption leaves a beginning that the next call completes."""
+        known = dict(held)
+        for entry in absent:
+            references = _server_references(known)
+            condition = condition_of(entry) if self._conditional and entry.identifier else None
+            reply = client.create(entry.resource_type, without_id(entry, references), if_none_exist=condition)
+            if reply.version is None:
+                raise UnknownOutcome(f"{entry.resource_type} was written without an id in the reply")
+            known[entry.reference] = reply.version
+
+
+def _versions_of(client: FhirClient, entry: WriteEntry, held: _Held) -> list[ResourceVersion]:
+    if entry.identifier is not None:
+        found = client.search_by_identifier(entry.resource_type, entry.identifier.system, entry.identifier.value)
+        return [resource.version for resource in found]
+    return _provenance_versions(client, entry, held)
+
+
+def _provenance_versions(client: FhirClient, entry: WriteEntry, held: _Held) -> list[ResourceVersion]:
+    """Provenance has no identifier: ours is the one with our tag among those that target our assessment."""
+    targets = [
+        f"{version.resource_type}/{version.resource_id}"
+        for version in held.values()
+        if isinstance(version, ResourceVersion) and version.resource_type == "RiskAssessment"
+    ]
+    if not targets:
+        return []
+    found = client.search(entry.resource_type, [("target", targets[0])])
+    return [match.resource.version for match in found.matches if has_tag(match.resource.content, entry.tag)]
+
+
+def _server_references(held: _Held) -> Mapping[str, str]:
+    return {
+        ours: f"{version.resource_type}/{version.resource_id}"
+        for ours, version in held.items()
+        if isinstance(version, ResourceVersion)
+    }
