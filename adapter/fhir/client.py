@@ -46,7 +46,7 @@ from adapter.fhir.replies import Gone, SearchPage, TransactionReply, WriteReply
 from adapter.fhir.resource import identifiers_of, read_issues, read_match
 from adapter.fhir.retry import RETRIED_READS, RETRIED_WRITES, asked_wait_seconds, http_date, wait_seconds
 from adapter.fhir.search import Searchset, read_to_end
-from adapter.fhir.strict_json import require_shallow_json, require_strict_json
+from adapter.fhir.strict_json import require_strict_json
 from adapter.fhir.transaction import read_transaction_reply, version_in_location
 
 Parameters = Sequence[tuple[str, str]]
@@ -110,7 +110,7 @@ class FhirClient:
         self._sleep = sleep
         self._jitter = jitter
         self._clock = clock
-        self._server_time: datetime | None = None
+        self._date: str | None = None
         self._capabilities: tuple[float, ServerCapabilities] | None = None
         self._breaker = CircuitBreaker(
             failures=self._limits.breaker_failures, rest_seconds=self._limits.breaker_seconds, clock=clock
@@ -142,11 +142,11 @@ class FhirClient:
     @property
     def base_url(self) -> str:
         """The service base URL, without a trailing slash."""
-        return str(self._base)
+        return self._base.url
 
     def server_time(self) -> datetime | None:
         """Give the `Date` of the latest reply, aware; None before the first and when it sends none."""
-        return self._server_time
+        return http_date(self._date)
 
     def capabilities(self) -> ServerCapabilities:
         """Read what the server declares, once a day. Raises UnsupportedPeer unless it is R4."""
@@ -223,7 +223,6 @@ class FhirClient:
         if answer.status != HTTPStatus.OK:
             raise _refusal(answer, what)
         require_strict_json(answer.content)
-        require_shallow_json(answer.content, deepest=self._limits.depth)
         resource = read_match(answer.content).resource
         if (resource.version.resource_type, resource.version.resource_id) != (resource_type, resource_id):
             wrong = WrongPatient if resource_type == "Patient" else MalformedResource
@@ -239,7 +238,7 @@ class FhirClient:
         VersionConflict (409, 412), WriteRefused (400, 404, 422), UnsupportedPeer (405, 501), AccessRefused,
         PeerUnavailable when it certainly was not carried out.
         """
-        answer = self._write("POST", str(self._base), content, what="transaction", headers={})
+        answer = self._write("POST", self._base.url, content, what="transaction", headers={})
         return read_transaction_reply(answer.content)
 
     def put(self, resource_type: str, resource_id: str, content: bytes, *, if_match: str | None = None) -> WriteReply:
@@ -267,7 +266,7 @@ class FhirClient:
     # addresses
 
     def _under(self, *segments: str) -> str:
-        return "/".join((str(self._base), *(quote(segment, safe="") for segment in segments)))
+        return "/".join((self._base.url, *(quote(segment, safe="") for segment in segments)))
 
     def _search_url(self, resource_type: str, parameters: Parameters) -> str:
         asked = list(parameters)
@@ -282,7 +281,7 @@ class FhirClient:
             raise SearchExpired(f"{what} is gone ({answer.status})")
         if answer.status != HTTPStatus.OK:
             raise _refusal(answer, what)
-        split = split_page(answer.content, resource_type=resource_type, page=number, deepest=self._limits.depth)
+        split = split_page(answer.content, resource_type=resource_type, page=number)
         following = split.next_link and self._base.admit(split.next_link, page_url=answer.url)
         return SearchPage(
             matches=split.matches,
@@ -357,8 +356,10 @@ class FhirClient:
         url = ask.url
         for _ in range(self._limits.redirects + 1):
             answer = self._exchange(ask, url, authorisation)
+            if answer.status not in _REDIRECTIONS or ask.method != "GET":
+                return answer
             location = answer.headers.get("location")
-            if answer.status not in _REDIRECTIONS or location is None or ask.method != "GET":
+            if location is None:
                 return answer
             url = self._base.admit(location, page_url=url)
         raise PullIncomplete(f"{ask.what} was redirected more than {self._limits.redirects} times")
@@ -388,7 +389,7 @@ class FhirClient:
             if ask.method != "GET":
                 raise UnknownOutcome(f"{ask.what} was sent and its reply was lost") from error
             raise _broken(error, ask.what) from error
-        self._server_time = http_date(response.headers.get("date")) or self._server_time
+        self._date = response.headers.get("date") or self._date
         return _Answer(status=response.status_code, headers=response.headers, content=content, url=url)
 
     def _body_of(self, response: httpx.Response) -> bytes:

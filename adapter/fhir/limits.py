@@ -11,7 +11,7 @@ class Limits:
 
     connect_seconds, first_byte_seconds: also the longest silence between two pieces of a body.
     whole_seconds: one request with its body. slowest_bytes_per_second: judged after `grace_seconds`.
-    body_bytes: of one reply after decompression. depth: nesting of one resource.
+    body_bytes: of one reply after decompression.
     pages, entries: of one search. attempts: of one request, the first included. backoff_*: full jitter
     between attempts. retry_after_cap_seconds: more than this no server can make us wait in place.
     patience_seconds: all waits of one request together. breaker_failures: attempts in a row that open the
@@ -25,7 +25,6 @@ class Limits:
     slowest_bytes_per_second: float = 1024.0
     grace_seconds: float = 5.0
     body_bytes: int = 64 * 1024 * 1024
-    depth: int = 64
     pages: int = 10_000
     entries: int = 1_000_000
     page_size: int = 200

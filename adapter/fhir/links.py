@@ -17,12 +17,16 @@ _LINK = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%|{}]{1,65536}")
 
 @dataclass(frozen=True, slots=True)
 class ServiceBase:
-    """The one server we talk to: scheme, host, port and the path every request stays under."""
+    """The one server we talk to: scheme, host, port and the path every request stays under.
+
+    url: all of it as configured, without a trailing slash.
+    """
 
     scheme: str
     host: str
     port: int
     path: str
+    url: str
 
     @classmethod
     def parse(cls, base_url: str) -> Self:
@@ -32,13 +36,7 @@ class ServiceBase:
             raise BadSettings("fhir.base_url is not an http or https URL")
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise BadSettings("fhir.base_url carries a user, a query or a fragment")
-        return cls(parts.scheme, parts.hostname, _port(parts), parts.path.rstrip("/"))
-
-    def __str__(self) -> str:
-        """Write the base URL, without a trailing slash and without a default port."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port == _DEFAULT_PORT[self.scheme] else f":{self.port}"
-        return f"{self.scheme}://{host}{port}{self.path}"
+        return cls(parts.scheme, parts.hostname, _port(parts), parts.path.rstrip("/"), base_url.rstrip("/"))
 
     def admit(self, link: str, *, page_url: str) -> str:
         """Give the absolute form of a link found on a page, its query untouched.
@@ -48,7 +46,16 @@ class ServiceBase:
         """
         if not _LINK.fullmatch(link):
             raise ForeignLink("a link holds characters that no URL has")
-        absolute = urljoin(page_url, link)
+        if link.startswith(self.url) and link[len(self.url) :].startswith(("/", "?")):
+            absolute = link  # the usual case: our own base, written as we write it
+        else:
+            absolute = self._same_server(urljoin(page_url, link))
+        path = absolute.partition("#")[0].partition("?")[0]
+        if "/." in path or "%" in path:
+            _require_no_dot_segments(path)
+        return absolute.partition("#")[0]
+
+    def _same_server(self, absolute: str) -> str:
         parts = _split(absolute)
         if parts is None or parts.username is not None or parts.password is not None:
             raise ForeignLink("a link is not a plain URL")
@@ -56,9 +63,7 @@ class ServiceBase:
             raise ForeignLink("a link leaves the configured server")
         if parts.path != self.path and not parts.path.startswith(f"{self.path}/"):
             raise ForeignLink("a link leaves the configured base path")
-        if any(unquote(segment) in {".", ".."} for segment in parts.path.split("/")):
-            raise ForeignLink("a link climbs out of the configured base path")
-        return absolute.partition("#")[0]
+        return absolute
 
 
 def request_target(url: str) -> bytes:
@@ -67,6 +72,11 @@ def request_target(url: str) -> bytes:
     cut = min((after_host.find(mark) for mark in "/?" if mark in after_host), default=len(after_host))
     target = after_host[cut:]
     return (target if target.startswith("/") else f"/{target}").encode("ascii")
+
+
+def _require_no_dot_segments(path: str) -> None:
+    if any(unquote(segment) in {".", ".."} for segment in path.split("/")):
+        raise ForeignLink("a link climbs out of the configured base path")
 
 
 def _split(url: str) -> SplitResult | None:

@@ -11,8 +11,8 @@ import msgspec
 from adapter.domain.record import Quarantined
 from adapter.errors import MalformedResource
 from adapter.fhir.replies import Issue, Match
-from adapter.fhir.resource import Head, match_of, named_as_far_as_legible, read_head, read_issues
-from adapter.fhir.strict_json import require_shallow_json, require_strict_json
+from adapter.fhir.resource import Head, match_of, named_as_far_as_legible, read_head, read_issues, require_type_name
+from adapter.fhir.strict_json import require_strict_json
 
 _NOT_FILTERS = frozenset({"_count", "_sort", "_format", "_pretty", "_summary", "_elements", "_total"})
 
@@ -40,20 +40,25 @@ class _Bundle(msgspec.Struct, rename="camel"):
     type: str
     total: int | None = None
     link: list[_Link] = []
-    entry: list[msgspec.Raw] = []
 
 
-class _Entries(msgspec.Struct):
+class _WholeBundle(_Bundle):
     entry: list[_Entry] = []
+
+
+class _DoubtfulBundle(_Bundle):
+    """The same with entries left as they are, for a page where some are no entries."""
+
+    entry: list[msgspec.Raw] = []
 
 
 class _Heads(msgspec.Struct):
     entry: list[_HeadOfEntry] = []
 
 
-_BUNDLE = msgspec.json.Decoder(_Bundle)
+_WHOLE = msgspec.json.Decoder(_WholeBundle)
+_DOUBTFUL = msgspec.json.Decoder(_DoubtfulBundle)
 _ENTRY = msgspec.json.Decoder(_Entry)
-_ENTRIES = msgspec.json.Decoder(_Entries)
 _HEADS = msgspec.json.Decoder(_Heads)
 
 
@@ -80,23 +85,23 @@ class _Sorted:
     quarantined: list[Quarantined] = field(default_factory=list)
 
 
-def split_page(content: bytes, *, resource_type: str, page: int, deepest: int) -> SplitPage:
+def split_page(content: bytes, *, resource_type: str, page: int) -> SplitPage:
     """Split one searchset page without reading its resources; a bad entry is set aside, the rest goes on.
 
-    page: counted from one, for the quarantine's source. deepest: levels of nesting allowed in a resource.
+    page: counted from one, for the quarantine's source.
     Raises MalformedResource when the page itself cannot be trusted: then nothing of it is used.
     """
-    bundle = _read_bundle(content)
-    taken = _Sorted()
-    if _is_strict(content):
-        try:
-            _take_all(content, taken, searched=resource_type, deepest=deepest)
-        except (msgspec.ValidationError, MalformedResource):
-            taken = _Sorted()
-            _take_singly(bundle.entry, taken, searched=resource_type, page=page, deepest=deepest)
-    else:
-        require_strict_json(_without_entries(content, bundle.entry))
-        _take_singly(bundle.entry, taken, searched=resource_type, page=page, deepest=deepest)
+    bundle: _Bundle
+    try:
+        require_strict_json(content)
+        bundle = whole = _WHOLE.decode(content)
+        taken = _take_all(whole.entry, _HEADS.decode(content).entry, searched=resource_type)
+    except (MalformedResource, msgspec.ValidationError):
+        bundle = doubtful = _read_doubtful(content)
+        require_strict_json(_without_entries(content, doubtful.entry))
+        taken = _take_singly(doubtful.entry, searched=resource_type, page=page)
+    if bundle.resource_type != "Bundle" or bundle.type != "searchset":
+        raise MalformedResource("a page is no searchset Bundle")
     return SplitPage(
         matches=tuple(taken.matches),
         included=tuple(taken.included),
@@ -127,9 +132,9 @@ def _plain(name: str) -> str:
     return "patient" if bare == "subject" else bare
 
 
-def _read_bundle(content: bytes) -> _Bundle:
+def _read_doubtful(content: bytes) -> _DoubtfulBundle:
     try:
-        bundle = _BUNDLE.decode(content)
+        return _DOUBTFUL.decode(content)
     except RecursionError as error:
         raise MalformedResource("a page is nested too deeply") from error
     except UnicodeDecodeError as error:
@@ -138,17 +143,6 @@ def _read_bundle(content: bytes) -> _Bundle:
         raise MalformedResource("a page is no searchset Bundle") from error
     except msgspec.MsgspecError as error:
         raise MalformedResource("a page is not JSON") from error
-    if bundle.resource_type != "Bundle" or bundle.type != "searchset":
-        raise MalformedResource("a page is no searchset Bundle")
-    return bundle
-
-
-def _is_strict(content: bytes) -> bool:
-    try:
-        require_strict_json(content)
-    except MalformedResource:
-        return False
-    return True
 
 
 def _without_entries(content: bytes, entries: Iterable[msgspec.Raw]) -> bytes:
@@ -158,25 +152,29 @@ def _without_entries(content: bytes, entries: Iterable[msgspec.Raw]) -> bytes:
     return content
 
 
-def _take_all(content: bytes, taken: _Sorted, *, searched: str, deepest: int) -> None:
-    """Sort every entry of a strict page; two passes over the whole page are faster than one per entry.
+def _take_all(entries: Iterable[_Entry], heads: Iterable[_HeadOfEntry], *, searched: str) -> _Sorted:
+    """Sort the entries of a page that is in order; two passes over a page are faster than one per entry.
 
-    Raises MalformedResource or ValidationError at the first bad one, without saying which.
+    Raises MalformedResource at the first bad entry, without saying which.
     """
-    for entry, head in zip(_ENTRIES.decode(content).entry, _HEADS.decode(content).entry, strict=True):
-        _take(entry, head.resource, taken, searched=searched, deepest=deepest)
+    taken = _Sorted()
+    for entry, head in zip(entries, heads, strict=True):
+        _take(entry, head.resource, taken, searched=searched)
+    return taken
 
 
-def _take_singly(entries: Iterable[msgspec.Raw], taken: _Sorted, *, searched: str, page: int, deepest: int) -> None:
+def _take_singly(entries: Iterable[msgspec.Raw], *, searched: str, page: int) -> _Sorted:
     """Sort entry by entry and set the bad ones aside."""
+    taken = _Sorted()
     for position, written in enumerate(entries, start=1):
         try:
             require_strict_json(bytes(written))
             entry = _read_entry(written)
-            _take(entry, read_head(entry.resource), taken, searched=searched, deepest=deepest)
+            _take(entry, read_head(entry.resource), taken, searched=searched)
         except MalformedResource as fault:
             source = named_as_far_as_legible(written) or f"{searched} page {page} entry {position}"
             taken.quarantined.append(Quarantined(source=source, reason="malformed-entry", detail=str(fault)))
+    return taken
 
 
 def _read_entry(written: msgspec.Raw) -> _Entry:
@@ -189,10 +187,11 @@ def _read_entry(written: msgspec.Raw) -> _Entry:
     return entry
 
 
-def _take(entry: _Entry, head: Head, taken: _Sorted, *, searched: str, deepest: int) -> None:
+def _take(entry: _Entry, head: Head, taken: _Sorted, *, searched: str) -> None:
     """Put one entry where it belongs. Raises MalformedResource when it belongs nowhere."""
     content = bytes(entry.resource)
-    require_shallow_json(content, deepest=deepest)
+    if head.resource_type != searched:
+        require_type_name(head)
     mode = entry.search.mode if entry.search else None
     if head.resource_type == "OperationOutcome" or mode == "outcome":
         taken.issues.extend(read_issues(content))

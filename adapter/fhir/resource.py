@@ -19,6 +19,7 @@ _PATIENT = re.compile(rf"Patient/({_ID})(?:/_history/{_ID})?")
 _ISSUE_TOKEN = re.compile(r"[a-z][a-z-]{0,39}")
 _ISSUE_PLACE = re.compile(r"[A-Za-z][A-Za-z0-9.\[\]]{0,119}")  # a path; a predicate could quote a value
 
+_TYPE_NAME = re.compile(_TYPE)
 _TypeName = Annotated[str, msgspec.Meta(pattern=rf"\A{_TYPE}\Z")]
 _Id = Annotated[str, msgspec.Meta(pattern=rf"\A{_ID}\Z")]
 
@@ -33,9 +34,9 @@ class _Reference(msgspec.Struct):
 
 
 class Head(msgspec.Struct, rename="camel"):
-    """What every resource says about itself; decoding checks the grammar of type, id and version."""
+    """What every resource says about itself; decoding checks the grammar of id and version."""
 
-    resource_type: _TypeName
+    resource_type: str
     id: _Id | None = None
     meta: _Meta | None = None
     subject: _Reference | None = None
@@ -81,7 +82,7 @@ def match_of(head: Head, content: bytes) -> Match:
     """Join a head and the bytes it was read from (strict JSON).
 
     A missing versionId becomes `sha256-` and 32 hexadecimal digits of the content: every version has a name.
-    Raises MalformedResource without an id.
+    head.resource_type is known to be a type name. Raises MalformedResource without an id.
     """
     if head.id is None:
         raise MalformedResource(f"{head.resource_type} without an id")
@@ -99,7 +100,15 @@ def match_of(head: Head, content: bytes) -> Match:
 
 def read_match(content: bytes) -> Match:
     """Read one resource (strict JSON) and keep its bytes. Raises MalformedResource as its parts do."""
-    return match_of(read_head(content), content)
+    head = read_head(content)
+    require_type_name(head)
+    return match_of(head, content)
+
+
+def require_type_name(head: Head) -> None:
+    """Raise MalformedResource unless the resourceType has the form of one."""
+    if not _TYPE_NAME.fullmatch(head.resource_type):
+        raise MalformedResource("resourceType is not a type name")
 
 
 def named_as_far_as_legible(entry: msgspec.Raw) -> str | None:

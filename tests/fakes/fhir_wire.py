@@ -216,7 +216,7 @@ class PagedObservations:
         links = [{"relation": "self", "url": f"{base}/Observation?patient={patient}&_count={self._page_size}"}]
         if offset + self._page_size < self._per_patient:
             links.append({"relation": "next", "url": self._next(base, patient, offset + self._page_size)})
-        head = '{"resourceType":"Bundle","type":"searchset","link":' + json.dumps(links)
+        head = '{"resourceType":"Bundle","type":"searchset","link":' + json.dumps(links, separators=(",", ":"))
         return WireReply(body=(head + ',"entry":' + self._bodies[offset].replace("@", patient) + "}").encode())
 
 
