@@ -1,0 +1,225 @@
+"""The needed fields of the resources we read, and what a FHIR date or quantity means to us.
+
+Only what is used is declared: unknown elements are tolerated, as FHIR R4 asks of a client.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from adapter.domain.period import Period
+
+_PARTIAL = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
+_EARLIEST_YEAR, _LATEST_YEAR = 1900, 2200  # outside: a typing error or a filler date, never a patient
+_MOMENT = timedelta(microseconds=1)
+
+
+class BadDate(ValueError):
+    """Not a FHIR date or dateTime, without an offset, or outside 1900 to 2200."""
+
+
+class Coding(msgspec.Struct, frozen=True):
+    """Source: FHIR R4 datatypes, Coding."""
+
+    system: str | None = None
+    code: str | None = None
+    display: str | None = None
+
+
+class Concept(msgspec.Struct, frozen=True):
+    """Source: FHIR R4 datatypes, CodeableConcept."""
+
+    coding: tuple[Coding, ...] = ()
+    text: str | None = None
+
+    def words(self) -> str:
+        """Every display and the text, folded, to look for words in."""
+        shown = [coding.display for coding in self.coding if coding.display]
+        return " | ".join([*shown, *([self.text] if self.text else [])]).casefold()
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """Source: FHIR R4, Reference."""
+
+    reference: str | None = None
+
+
+class Quantity(msgspec.Struct, frozen=True):
+    """Source: FHIR R4 datatypes, Quantity."""
+
+    value: float | None = None
+    comparator: str | None = None
+    unit: str | None = None
+    system: str | None = None
+    code: str | None = None
+
+
+class DatePeriod(msgspec.Struct, frozen=True):
+    """Source: FHIR R4 datatypes, Period."""
+
+    start: str | None = None
+    end: str | None = None
+
+
+class Meta(msgspec.Struct, frozen=True, rename="camel"):
+    """Source: FHIR R4, Meta."""
+
+    last_updated: str | None = None
+
+
+class Identifier(msgspec.Struct, frozen=True):
+    """Source: FHIR R4 datatypes, Identifier."""
+
+    system: str | None = None
+    value: str | None = None
+    use: str | None = None
+
+
+class Component(msgspec.Struct, frozen=True, rename="camel"):
+    """A part of an Observation that is a finding of its own."""
+
+    code: Concept
+    value_quantity: Quantity | None = None
+    value_codeable_concept: Concept | None = None
+    value_string: str | None = None
+    value_boolean: bool | None = None
+    value_integer: int | None = None
+    data_absent_reason: Concept | None = None
+
+
+class Observation(Component, frozen=True, rename="camel"):
+    """Source: FHIR R4, Observation."""
+
+    status: str | None = None
+    meta: Meta = Meta()
+    identifier: tuple[Identifier, ...] = ()
+    effective_date_time: str | None = None
+    effective_instant: str | None = None
+    effective_period: DatePeriod | None = None
+    issued: str | None = None
+    method: Concept | None = None
+    component: tuple[Component, ...] = ()
+    has_member: tuple[Reference, ...] = ()
+    modifier_extension: tuple[msgspec.Raw, ...] = ()
+
+
+class Condition(msgspec.Struct, frozen=True, rename="camel"):
+    """Source: FHIR R4, Condition."""
+
+    code: Concept = Concept()
+    meta: Meta = Meta()
+    verification_status: Concept | None = None
+    onset_date_time: str | None = None
+    onset_period: DatePeriod | None = None
+    recorded_date: str | None = None
+    modifier_extension: tuple[msgspec.Raw, ...] = ()
+
+
+class Procedure(msgspec.Struct, frozen=True, rename="camel"):
+    """Source: FHIR R4, Procedure."""
+
+    status: str | None = None
+    code: Concept = Concept()
+    meta: Meta = Meta()
+    performed_date_time: str | None = None
+    performed_period: DatePeriod | None = None
+    modifier_extension: tuple[msgspec.Raw, ...] = ()
+
+
+class Contained(msgspec.Struct, frozen=True, rename="camel"):
+    """A contained resource; only a Medication's code is read."""
+
+    id: str | None = None
+    code: Concept | None = None
+
+
+class MedicationAdministration(msgspec.Struct, frozen=True, rename="camel"):
+    """Source: FHIR R4, MedicationAdministration."""
+
+    status: str | None = None
+    meta: Meta = Meta()
+    medication_codeable_concept: Concept | None = None
+    medication_reference: Reference | None = None
+    contained: tuple[Contained, ...] = ()
+    effective_date_time: str | None = None
+    effective_period: DatePeriod | None = None
+    modifier_extension: tuple[msgspec.Raw, ...] = ()
+
+
+class ImagingStudy(msgspec.Struct, frozen=True, rename="camel"):
+    """Source: FHIR R4, ImagingStudy."""
+
+    status: str | None = None
+    meta: Meta = Meta()
+    identifier: tuple[Identifier, ...] = ()
+    modality: tuple[Coding, ...] = ()
+    started: str | None = None
+    modifier_extension: tuple[msgspec.Raw, ...] = ()
+
+
+class Patient(msgspec.Struct, frozen=True, rename="camel"):
+    """Source: FHIR R4, Patient."""
+
+    meta: Meta = Meta()
+    identifier: tuple[Identifier, ...] = ()
+    gender: str | None = None
+    birth_date: str | None = None
+    deceased_boolean: bool | None = None
+    deceased_date_time: str | None = None
+    active: bool | None = None
+
+
+def period_of(text: str, zone: ZoneInfo) -> Period:
+    """What a FHIR date, dateTime or instant says: a moment, or the whole day, month or year in the site's zone.
+
+    Raises BadDate. A time of day without an offset is refused: FHIR R4 requires one, and guessing it moves a datum
+    across a landmark.
+    """
+    partial = _PARTIAL.fullmatch(text)
+    try:
+        if partial:
+            return _whole(*partial.groups(), zone=zone)
+        moment = datetime.fromisoformat(_leap_second_folded(text))
+    except (ValueError, OverflowError) as error:
+        raise BadDate("not a FHIR date") from error
+    if moment.utcoffset() is None:
+        raise BadDate("a time without an offset")
+    return _plausible(Period.instant(moment))
+
+
+def _leap_second_folded(text: str) -> str:
+    """FHIR allows second 60; Python does not: it becomes the last moment of second 59."""
+    return re.sub(r"(T\d{2}:\d{2}):60(\.\d+)?", r"\1:59.999999", text)
+
+
+def _whole(year: str, month: str | None, day: str | None, *, zone: ZoneInfo) -> Period:
+    start = datetime(int(year), int(month or 1), int(day or 1), tzinfo=zone)
+    if day:
+        end = start + timedelta(days=1)
+    elif month:
+        end = (start + timedelta(days=32)).replace(day=1)
+    else:
+        end = start.replace(year=start.year + 1)
+    # in UTC, so that a day across a clock change keeps its true length and equal periods are equal
+    return _plausible(Period(earliest=start.astimezone(UTC), latest=end.astimezone(UTC) - _MOMENT))
+
+
+def _plausible(period: Period) -> Period:
+    if not _EARLIEST_YEAR <= period.earliest.year <= _LATEST_YEAR:
+        raise BadDate("outside 1900 to 2200")
+    return period
+
+
+def span_of(written: DatePeriod, zone: ZoneInfo) -> Period | None:
+    """A FHIR Period as one interval; None when it has no start. Raises BadDate."""
+    if written.start is None:
+        return None
+    start = period_of(written.start, zone)
+    end = period_of(written.end, zone) if written.end else start
+    if end.latest < start.earliest:
+        raise BadDate("ends before it starts")
+    return Period(earliest=start.earliest, latest=end.latest)

@@ -1,0 +1,1 @@
+"""Mapping tables: data only, for reviewers who do not program."""
