@@ -76,7 +76,7 @@ def propose(forecast: RiskForecast, timeline: Timeline, policy: Policy) -> CareP
         scope=decision.scope,
         risk_group=decision.risk_group,
         actions=decision.actions,
-        follow_up=_schedule(timeline, policy),
+        follow_up=() if closed is None and decision.scope is TriState.FALSE else _schedule(timeline, policy),
         reasons=(*decision.reasons, *assumptions),
         policy_version=policy.version,
     )
