@@ -10,7 +10,7 @@ from itertools import product
 from adapter.decision.policy import Assumption, FeatureKey, FeatureKind, Policy
 from adapter.decision.rules import CodedFinding, Finding, Findings, NumericFinding
 from adapter.domain.ids import ResourceVersion
-from adapter.domain.period import Period
+from adapter.domain.period import Period, years_between
 from adapter.domain.record import Comparator, Diagnosis, Measurement
 from adapter.domain.timeline import Timeline
 from adapter.domain.tristate import TriState, any_of
@@ -235,25 +235,6 @@ def _age_at(birth: Period, surgery: Period, sources: tuple[ResourceVersion, ...]
     low = years_between(birth.latest, surgery.earliest)
     high = years_between(birth.earliest, surgery.latest)
     return NumericFinding(feature="age_at_surgery", low=low, high=high, sources=sources)
-
-
-def years_between(start: datetime, end: datetime) -> float:
-    """Whole calendar years plus the fraction of the running year, as a clinician counts age."""
-    start = start.astimezone(end.tzinfo)
-    whole = end.year - start.year
-    if _anniversary(start, whole) > end:
-        whole -= 1
-    last, following = _anniversary(start, whole), _anniversary(start, whole + 1)
-    return whole + (end - last) / (following - last)
-
-
-def _anniversary(start: datetime, years: int) -> datetime:
-    """Someone born on 29 February grows older on 1 March in common years."""
-    year = start.year + years
-    try:
-        return start.replace(year=year)
-    except ValueError:
-        return start.replace(year=year, month=3, day=1)
 
 
 # ---- from a case file

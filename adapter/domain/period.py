@@ -36,8 +36,31 @@ class Period:
         """The interval that is one moment."""
         return Period(earliest=moment, latest=moment)
 
+    def midpoint(self) -> datetime:
+        """The middle of the interval: the one moment to stand for a partial date where a single number is needed."""
+        return self.earliest + (self.latest - self.earliest) / 2
+
     def before(self, moment: datetime) -> TriState:
         """Whether it lies strictly before the moment; unknown when the moment falls inside."""
         if self.latest < moment:
             return TriState.TRUE
         return TriState.FALSE if self.earliest >= moment else TriState.UNKNOWN
+
+
+def years_between(start: datetime, end: datetime) -> float:
+    """Whole calendar years plus the fraction of the running year, as a clinician counts age."""
+    start = start.astimezone(end.tzinfo)
+    whole = end.year - start.year
+    if _anniversary(start, whole) > end:
+        whole -= 1
+    last, following = _anniversary(start, whole), _anniversary(start, whole + 1)
+    return whole + (end - last) / (following - last)
+
+
+def _anniversary(start: datetime, years: int) -> datetime:
+    """Someone born on 29 February grows older on 1 March in common years."""
+    year = start.year + years
+    try:
+        return start.replace(year=year)
+    except ValueError:
+        return start.replace(year=year, month=3, day=1)

@@ -54,9 +54,9 @@ def fhir_resources(
     written: list[tuple[datetime, Resource]] = [
         (group[0].known, writer.observation(group)) for group in by_source.values()
     ]
-    for entry in record.dated():
-        if not isinstance(entry, Measurement):
-            written.append((entry.known, writer.other(entry)))
+    written.extend(
+        (entry.known, writer.other(entry)) for entry in record.dated() if not isinstance(entry, Measurement)
+    )
     resources += [resource for _, resource in sorted(written, key=lambda pair: (pair[0], str(pair[1]["id"])))]
     return resources
 
