@@ -51,6 +51,18 @@ def findings_at(timeline: Timeline, policy: Policy) -> Findings:
     return with_derived(found)
 
 
+def sources_read(timeline: Timeline, policy: Policy) -> tuple[ResourceVersion, ...]:
+    """Cite every version the rules looked at, those included that contradicted each other and were not used."""
+    measurements = (
+        entry
+        for entry in timeline.measurements
+        if entry.feature in policy.features or entry.feature == "disease_status"
+    )
+    events = (*measurements, *timeline.procedures, *timeline.diagnoses, *timeline.medications)
+    anchors = {timeline.person.source, timeline.index_surgery.source}
+    return tuple(sorted(anchors | {entry.source for entry in events}))
+
+
 def assumed(findings: Findings, policy: Policy) -> tuple[Assumption, ...]:
     """Which of the site's assumptions stand in for something that no resource says."""
     return tuple(

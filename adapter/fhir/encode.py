@@ -19,6 +19,7 @@ from fhir.resources.R4B.provenance import Provenance
 from fhir.resources.R4B.riskassessment import RiskAssessment
 from pydantic import BaseModel, ValidationError
 
+from adapter.decision.findings import sources_read
 from adapter.decision.policy import Action, Coding, Policy, Visit
 from adapter.domain.ids import BusinessIdentifier, PatientId, ResourceVersion
 from adapter.domain.imaging import ImageDescriptors
@@ -65,13 +66,15 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputAccount:
-    """What the result rests on beside the resources. mapping_digest: of the terminology tables, SHA-256, hex.
+    """What the result rests on beside the forecast's basis. Digests are SHA-256, hexadecimal.
 
-    images: the series that entered the model input. quarantined: how many entries were read and not used, by
-    reason, sorted. input_digest: of the assembled model input, None when the caller keeps none.
+    mapping_digest: of the terminology tables. rule_inputs: every version the rules looked at. images: the series
+    read for it. quarantined: how many entries were read and not used, by reason, sorted. input_digest: of the
+    assembled model input, None when the caller keeps none.
     """
 
     mapping_digest: str
+    rule_inputs: tuple[ResourceVersion, ...] = ()
     images: tuple[ImageDescriptors, ...] = ()
     quarantined: tuple[tuple[str, int], ...] = ()
     input_digest: str | None = None
@@ -96,11 +99,14 @@ def subject_of(timeline: Timeline, *, base_url: str, preferred_system: str | Non
     )
 
 
-def account_of(timeline: Timeline, *, mapping_digest: str, input_digest: str | None = None) -> InputAccount:
-    """Count what the timeline could not use and name the series it used."""
+def account_of(
+    timeline: Timeline, policy: Policy, *, mapping_digest: str, input_digest: str | None = None
+) -> InputAccount:
+    """Name what the rules and the images contribute, and count what the timeline could not use."""
     reasons = [entry.reason for entry in timeline.quarantined]
     return InputAccount(
         mapping_digest=mapping_digest,
+        rule_inputs=sources_read(timeline, policy),
         images=timeline.images,
         quarantined=tuple((reason, reasons.count(reason)) for reason in sorted(set(reasons))),
         input_digest=input_digest,
@@ -428,15 +434,9 @@ class _Writer:
 
     def _input_entities(self) -> Iterable[Json]:
         """Cite each version twice: servers such as HAPI strip versions from references, not from identifiers."""
-        sources = {source for reason in self._all_reasons() for source in reason.sources}
-        for source in sorted({*self.forecast.basis, *sources}):
+        for source in _inputs(self.forecast, self.account):
             named = {"system": self.delivery.systems["version"], "value": str(source)}
             yield {"role": "source", "what": {**_versioned(source), "identifier": named}}
-
-    def _all_reasons(self) -> Iterable[RuleReason]:
-        yield from self.proposal.reasons
-        for entry in self.proposal.actions:
-            yield from entry.reasons
 
     def _image_entities(self) -> Iterable[Json]:
         for image in sorted(self.account.images, key=lambda entry: entry.series_uid):
@@ -476,10 +476,15 @@ def _is_primary(entry: Diagnosis) -> bool:
     return entry.kind == "hnscc" and entry.confirmed is TriState.TRUE and entry.source.resource_type == "Condition"
 
 
+def _inputs(forecast: RiskForecast, account: InputAccount) -> list[ResourceVersion]:
+    return sorted({*forecast.basis, *account.rule_inputs})
+
+
 def _inputs_digest(forecast: RiskForecast, account: InputAccount) -> str:
-    """SHA-256 over every versioned input: resources, image series and the tables that read them."""
+    """SHA-256 over every versioned input: resources, image series, what was refused, and the tables that read them."""
     inputs = [
-        *(str(source) for source in sorted(forecast.basis)),
+        *(str(source) for source in _inputs(forecast, account)),
+        *(f"{reason}|{count}" for reason, count in account.quarantined),
         *(f"{image.series_uid}|{image.digest}" for image in sorted(account.images, key=lambda entry: entry.series_uid)),
         account.mapping_digest,
     ]

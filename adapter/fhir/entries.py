@@ -31,7 +31,7 @@ class _Identifier(msgspec.Struct):
     value: str
 
 
-class _Meta(msgspec.Struct):
+class _Meta(msgspec.Struct, frozen=True):
     tag: list[_Token] = []
 
 

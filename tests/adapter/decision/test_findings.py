@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from adapter.decision.findings import findings_at, findings_given, years_between
+from adapter.decision.findings import findings_at, findings_given
 from adapter.decision.policy import load_policy
 from adapter.decision.rules import CodedFinding, Finding, NumericFinding
-from adapter.domain.period import Period
+from adapter.domain.period import Period, years_between
 from adapter.domain.record import Comparator, Diagnosis
 from adapter.domain.tristate import TriState
 from adapter.errors import UnusableInput
@@ -120,10 +120,11 @@ def test_silence_about_the_past_stays_silence() -> None:
 
 def test_lymphatic_and_vascular_invasion_make_one() -> None:
     """Either makes lymphovascular invasion present; only both absent make it absent."""
-    read = lambda **given: findings_given(given, LANDMARK, _POLICY).get("lvi")  # noqa: E731
-    assert _category(read(lymphatic_invasion="absent", vascular_invasion="present")) == {"present"}
-    assert _category(read(lymphatic_invasion="absent", vascular_invasion="absent")) == {"absent"}
-    assert read(lymphatic_invasion="absent") is None
+    present = findings_given({"lymphatic_invasion": "absent", "vascular_invasion": "present"}, LANDMARK, _POLICY)
+    assert _category(present["lvi"]) == {"present"}
+    absent = findings_given({"lymphatic_invasion": "absent", "vascular_invasion": "absent"}, LANDMARK, _POLICY)
+    assert _category(absent["lvi"]) == {"absent"}
+    assert "lvi" not in findings_given({"lymphatic_invasion": "absent"}, LANDMARK, _POLICY)
 
 
 @pytest.mark.parametrize(

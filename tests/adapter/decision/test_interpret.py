@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from adapter.domain.landmark import Landmark
 from adapter.domain.risk import Outcome
@@ -23,7 +24,7 @@ def test_horizons_in_months_are_read_at_their_quarter() -> None:
     assert risk.probability(Outcome.RECURRENCE, 60) == pytest.approx(0.4, abs=1e-6)
 
 
-def _with(curve: np.ndarray) -> ModelOutput:  # type: ignore[type-arg]
+def _with(curve: NDArray[np.float64]) -> ModelOutput:
     return replace(curves(), recurrence=curve.astype(np.float32))
 
 

@@ -1,0 +1,237 @@
+"""The transaction: percent, periods, versions and labels to the letter, and the same bytes for ever."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapter.decision.policy import load_policy
+from adapter.domain.ids import BusinessIdentifier
+from adapter.domain.landmark import Landmark
+from adapter.domain.outcome import TransactionBundle
+from adapter.domain.record import Measurement, Quarantined
+from adapter.domain.risk import Outcome
+from adapter.errors import BadMapping, InvalidForecast, MalformedResource
+from adapter.fhir.delivery import OutputMode, load_delivery, unverified_codes
+from adapter.fhir.encode import subject_of, to_percent
+from adapter.fhir.entries import entries_of
+from tests.fakes.assessments import BASE_URL, assessment, complete_records, image, resources_of
+from tests.fakes.postoperative import LANDMARK, forecast, timeline, version
+
+_TYPES = ["Device", "RiskAssessment", "CarePlan", "Provenance"]
+
+
+def _read(bundle: TransactionBundle, resource_type: str) -> Any:  # noqa: ANN401 - JSON as it is
+    return json.loads(resources_of(bundle)[resource_type], parse_float=Decimal)
+
+
+@given(st.floats(0.0, 1.0))
+def test_percent_lies_within_half_a_step_of_the_fraction(probability: float) -> None:
+    """0.34 is written 34.0, never 0.34: one decimal, 0 to 100."""
+    percent = to_percent(probability)
+    assert 0 <= percent <= 100
+    assert percent.as_tuple().exponent == -1
+    assert abs(percent - Decimal(probability) * 100) <= Decimal("0.05")
+
+
+@pytest.mark.parametrize("wrong", [-0.001, 1.001, float("nan"), float("inf")])
+def test_what_is_no_fraction_has_no_percentage(wrong: float) -> None:
+    """A number that is already a percentage, or no number, is refused instead of written."""
+    with pytest.raises(InvalidForecast):
+        to_percent(wrong)
+
+
+def test_four_resources_stand_in_order() -> None:
+    """Device first, so that nothing refers to what comes later; every entry is a PUT under our id."""
+    bundle = assessment()
+    content = json.loads(bundle.content)
+    assert [entry["resource"]["resourceType"] for entry in content["entry"]] == _TYPES
+    assert [entry["request"] for entry in content["entry"]] == [
+        {"method": "PUT", "url": reference} for reference in bundle.resources
+    ]
+    assert content["type"] == "transaction"
+
+
+def test_the_risk_assessment_speaks_percent_and_periods() -> None:
+    """Two-year recurrence of 0.16 reads 16.0, and its horizon is a period from the landmark on, not an age range."""
+    written = _read(assessment(), "RiskAssessment")
+    predictions = written["prediction"]
+    assert len(predictions) == len(Outcome) * 4
+    two_years = predictions[1]
+    assert two_years["probabilityDecimal"] == Decimal("16.0")
+    assert two_years["whenPeriod"] == {"start": "2026-03-21T01:30:00.000Z", "end": "2028-03-21T01:30:00.000Z"}
+    assert not any("whenRange" in prediction for prediction in predictions)
+    assert written["occurrenceDateTime"] == "2026-03-21T01:30:00.000Z"
+    assert written["status"] == "preliminary"
+
+
+def test_the_numbers_equal_the_forecast() -> None:
+    """Every percentage is the forecast's own fraction times one hundred."""
+    risk = forecast(timeline(), missing=("hgb",))
+    written = _read(assessment(), "RiskAssessment")["prediction"]
+    assert [entry["probabilityDecimal"] for entry in written] == [
+        to_percent(entry.probability) for entry in risk.incidences
+    ]
+
+
+def test_every_basis_names_a_version() -> None:
+    """An input is cited with the version that was read; a bare reference would change under our feet."""
+    basis = _read(assessment(), "RiskAssessment")["basis"]
+    assert basis
+    assert all(re.fullmatch(r"[A-Za-z]+/[^/]+/_history/[^/]+", entry["reference"]) for entry in basis)
+
+
+def test_provenance_carries_versions_where_servers_strip_them_and_all_digests() -> None:
+    """HAPI strips versions from references by default: each source also stands as an identifier."""
+    patient = replace(timeline(), images=(image(),))
+    entities = _read(assessment(patient), "Provenance")["entity"]
+    named = {entity["what"]["identifier"]["value"] for entity in entities if "identifier" in entity["what"]}
+    assert {"Patient/p1/_history/3", "Observation/ene-path/_history/1", "urn:oid:1.2.3.4", "cd" * 32} <= named
+    assert {"ab" * 32, "ef" * 32, load_policy().digest, load_delivery().digest} <= named
+
+
+@pytest.mark.parametrize("mode", list(OutputMode))
+def test_every_resource_says_that_a_machine_wrote_it_and_how_far_to_trust_it(mode: OutputMode) -> None:
+    """AIAST and the mode's label stand on every resource, in the demo as simulated."""
+    if mode is OutputMode.LIVE:
+        with pytest.raises(BadMapping, match="unverified code"):
+            assessment(mode=mode)
+        return
+    labels = load_delivery().labels
+    for content in resources_of(assessment(mode=mode)).values():
+        meta = json.loads(content)["meta"]
+        assert [coding["code"] for coding in meta["security"]] == ["AIAST"]
+        assert meta["tag"][1]["display"] == labels[mode]
+    assert "imulated" in labels[OutputMode.DEMO]
+    assert labels[OutputMode.RESEARCH] == "Research, not for clinical use."
+
+
+def test_live_mode_knows_what_is_unverified() -> None:
+    """Whoever starts a live service is told each code that a person still has to confirm."""
+    assert ("http://snomed.info/sct", "703423002") in {
+        (coding.system, coding.code) for coding in unverified_codes(load_policy(), load_delivery())
+    }
+
+
+def test_the_plan_is_a_draft_proposal(tmp_path: Path) -> None:
+    """Nothing becomes an order by itself, and the numbers it rests on are one step away."""
+    bundle = assessment(policy=complete_records(tmp_path))
+    plan = _read(bundle, "CarePlan")
+    assert (plan["status"], plan["intent"]) == ("draft", "proposal")
+    assert plan["supportingInfo"] == [{"reference": bundle.resources[1]}]
+    assert "display" not in plan["subject"]
+
+
+def test_what_is_contraindicated_is_written_as_not_to_be_done(tmp_path: Path) -> None:
+    """With failing kidneys both cisplatin regimens carry doNotPerform, and nothing else does."""
+    policy = complete_records(tmp_path)
+    plan = _read(assessment(timeline(changes={"creatinine": 200.0}), policy=policy), "CarePlan")
+    forbidden = {
+        activity["detail"]["code"]["coding"][-1]["code"]
+        for activity in plan["activity"]
+        if activity["detail"]["doNotPerform"]
+    }
+    assert forbidden == {"CRT_Q3W", "CRT_QW", "CRT_NIVO"}
+
+
+def test_the_board_is_proposed_where_the_rules_cannot_decide() -> None:
+    """Without a scope the only proposed action is the tumour board, with follow-up beside it."""
+    plan = _read(assessment(), "CarePlan")
+    codes = [activity["detail"]["code"]["coding"][-1]["code"] for activity in plan["activity"]]
+    assert [code for code in codes if not code.startswith("FU-")] == ["MDT"]
+    assert any("Cannot assess" in note["text"] for note in plan["note"])
+
+
+def test_what_was_missing_and_what_was_refused_is_said() -> None:
+    """Missing inputs are named, quarantined entries are counted by reason, image use is stated."""
+    bad = (Quarantined(source="Observation/x", reason="unknown-unit", detail="718-7"),) * 2
+    patient = replace(timeline(), quarantined=bad, images=(image(),))
+    notes = " ".join(note["text"] for note in _read(assessment(patient), "RiskAssessment")["note"])
+    assert "not known at the landmark: hgb." in notes
+    assert "unknown-unit 2" in notes
+    assert "Image series read for this assessment: 1." in notes
+
+
+def test_the_same_inputs_give_the_same_bytes() -> None:
+    """Neither the clock, nor the order of the record, nor the zone a time is written in changes a byte."""
+    patient = timeline()
+    shuffled = replace(
+        patient,
+        measurements=tuple(reversed(patient.measurements)),
+        landmark=Landmark(time=LANDMARK.astimezone(UTC)),
+    )
+    assert assessment(patient).content == assessment(shuffled).content
+
+
+def _reissued(entry: Measurement) -> Measurement:
+    """A weight, which only the rules read, in a second version."""
+    return replace(entry, source=version("Observation", "weight", "2")) if entry.feature == "weight" else entry
+
+
+def test_the_assessment_is_named_by_what_it_rests_on() -> None:
+    """Another landmark, another version of an input, another identifier or policy is another assessment."""
+    patient = timeline()
+    newer = replace(patient, person=replace(patient.person, source=version("Patient", "p1", "4")))
+    later = timeline(landmark=LANDMARK + timedelta(hours=1))
+    heavier = replace(patient, measurements=tuple(_reissued(entry) for entry in patient.measurements))
+    other = replace(patient, person=replace(patient.person, identifiers=(BusinessIdentifier("urn:oid:1", "2"),)))
+    seen = replace(patient, images=(image(),))
+    names = {assessment(one).assessment_id for one in (patient, newer, later, heavier, other, seen)}
+    assert len(names) == 6
+    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in names)
+
+
+def test_another_server_id_of_the_same_patient_is_the_same_assessment() -> None:
+    """The name rests on the patient's identifier, not on where a server keeps the record."""
+    assert assessment(patient_id="p1").assessment_id == assessment(patient_id="p2").assessment_id
+
+
+def test_a_patient_without_identifier_is_named_by_server_and_id() -> None:
+    """Where nothing else is known, the address of the Patient is the identifier."""
+    patient = timeline()
+    bare = replace(patient, person=replace(patient.person, identifiers=()))
+    assert subject_of(bare, base_url=BASE_URL).identifier == BusinessIdentifier(f"{BASE_URL}/Patient", "p1")
+
+
+def test_the_preferred_identifier_must_be_one() -> None:
+    """Two values in the preferred system would make two names for one patient."""
+    patient = timeline()
+    two = (BusinessIdentifier("mrn", "1"), BusinessIdentifier("mrn", "2"), BusinessIdentifier("a", "0"))
+    twice = replace(patient, person=replace(patient.person, identifiers=two))
+    assert subject_of(twice, base_url=BASE_URL).identifier == BusinessIdentifier("a", "0")
+    with pytest.raises(MalformedResource, match="several identifiers"):
+        subject_of(twice, base_url=BASE_URL, preferred_system="mrn")
+
+
+def test_no_name_leaves_with_the_result() -> None:
+    """References carry ids only: no display, no birth date, no identifier of the patient."""
+    content = assessment().content.decode()
+    assert "4711" not in content
+    assert "1965" not in content
+
+
+def test_a_month_that_is_too_short_ends_on_its_last_day() -> None:
+    """Twelve months after 29 February is 28 February."""
+    leap = LANDMARK.replace(year=2028, month=2, day=29)
+    patient = replace(timeline(), landmark=Landmark(time=leap))
+    written = _read(assessment(patient), "RiskAssessment")["prediction"][0]["whenPeriod"]
+    assert written["end"].startswith("2029-02-28")
+
+
+def test_the_transaction_can_be_taken_apart_again() -> None:
+    """Every entry is found again by its id, and all but Provenance by an identifier of their own."""
+    bundle = assessment()
+    entries = entries_of(bundle.content)
+    assert tuple(entry.reference for entry in entries) == bundle.resources
+    assert [entry.identifier is not None for entry in entries] == [True, True, True, False]
+    with pytest.raises(MalformedResource):
+        entries_of(b'{"resourceType": "Bundle"}')

@@ -1,0 +1,72 @@
+"""Whole assessments as transactions: what the FHIR tests, the validators and HAPI are given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from adapter.decision.policy import Policy, load_policy
+from adapter.decision.propose import propose
+from adapter.domain.ids import PatientId, SeriesUid, StudyUid
+from adapter.domain.imaging import ImageDescriptors
+from adapter.domain.outcome import TransactionBundle
+from adapter.domain.period import Period
+from adapter.domain.timeline import Timeline
+from adapter.fhir.delivery import OutputMode, load_delivery
+from adapter.fhir.encode import account_of, encode_transaction, subject_of
+from adapter.fhir.entries import entries_of
+from tests.fakes.postoperative import SURGERY, forecast, timeline
+
+BASE_URL = "http://127.0.0.1:8080/fhir"
+MAPPING_DIGEST = "cd" * 32
+_COMPLETE = ("prior_rt_neck", "salvage", "second_primary", "neoadjuvant_ici", "cisplatin_allergy", "pregnancy")
+
+
+def complete_records(folder: Path) -> Policy:
+    """The shipped policy at a site that declares its records complete."""
+    (folder / "rules.toml").write_text(
+        "".join(f'[[assumption]]\nfeature = "{name}"\nenabled = true\n' for name in _COMPLETE)
+    )
+    return load_policy(site_folder=folder)
+
+
+def assessment(
+    patient: Timeline | None = None,
+    *,
+    policy: Policy | None = None,
+    mode: OutputMode = OutputMode.RESEARCH,
+    patient_id: str = "p1",
+    missing: tuple[str, ...] = ("hgb",),
+) -> TransactionBundle:
+    """One assessment, written the way the service writes it."""
+    patient = patient or timeline()
+    patient = replace(patient, person=replace(patient.person, patient_id=PatientId(patient_id)))
+    policy = policy or load_policy()
+    risk = forecast(patient, missing=missing)
+    return encode_transaction(
+        risk,
+        propose(risk, patient, policy),
+        subject=subject_of(patient, base_url=BASE_URL),
+        account=account_of(patient, policy, mapping_digest=MAPPING_DIGEST),
+        policy=policy,
+        delivery=load_delivery(),
+        mode=mode,
+    )
+
+
+def image() -> ImageDescriptors:
+    """One CT series as it enters the timeline."""
+    return ImageDescriptors(
+        series_uid=SeriesUid("1.2.3.4"),
+        study_uid=StudyUid("1.2.3"),
+        modality="CT",
+        acquired=Period.instant(SURGERY),
+        known=SURGERY,
+        digest="ef" * 32,
+        values=(("slices", 140.0),),
+    )
+
+
+def resources_of(bundle: TransactionBundle) -> dict[str, bytes]:
+    """Each resource by its type, as canonical JSON."""
+    return {entry.resource_type: entry.content for entry in entries_of(bundle.content)}
