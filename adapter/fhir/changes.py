@@ -71,8 +71,11 @@ def fetch_changes(
         return reread_cohort(client, cohort, remembered=known)
     if since is None:
         return _enrol(client, cohort, known)
-    poll = _Poll(client, cohort, since.time, overlap, known)
-    return poll.changes() if poll.was_filtered else reread_cohort(client, cohort, remembered=known)
+    poll = _Poll(client, since.time, overlap, known)
+    if not poll.read():
+        return reread_cohort(client, cohort, remembered=known)
+    poll.welcome(cohort)
+    return poll.changes()
 
 
 def reread_cohort(client: FhirClient, cohort: Cohort, *, remembered: Remembered | None = None) -> PolledChanges:
@@ -107,11 +110,11 @@ def reread_cohort(client: FhirClient, cohort: Cohort, *, remembered: Remembered 
 class _Poll:
     """One poll by time: a search per watched type over all patients, then the cohort's share of it."""
 
-    def __init__(
-        self, client: FhirClient, cohort: Cohort, since: datetime, overlap: timedelta, known: Remembered
-    ) -> None:
+    def __init__(self, client: FhirClient, since: datetime, overlap: timedelta, known: Remembered) -> None:
+        """Ask nothing yet."""
         self._client = client
         self._since = since
+        self._window_start = since - overlap
         self._overlap = overlap
         self._known = known
         self._people = dict(known.people)
@@ -119,11 +122,32 @@ class _Poll:
         self._matches: list[Match] = []
         self._quarantined: list[Quarantined] = []
         self._server_time: datetime | None = None
-        self.was_filtered = True
+
+    def read(self) -> bool:
+        """Search every watched type; False when the server dropped the filter by time after all."""
         for resource_type in WATCHED_TYPES:
-            self._search(resource_type)
-        if self.was_filtered:
-            self._welcome(cohort)
+            found = self._client.search(resource_type, [since_parameter(self._window_start)])
+            if "_lastUpdated" in found.tally.ignored:
+                return False
+            self._server_time = self._server_time or self._client.server_time()
+            self._matches.extend(found.matches)
+            self._quarantined.extend(found.quarantined)
+        return True
+
+    def welcome(self, cohort: Cohort) -> None:
+        """Report who is in the cohort now and was not before; a search is only asked for its recent changes."""
+        incremental = isinstance(cohort, SelectCohort) and bool(self._people)
+        window = self._window_start if incremental else None
+        members = find_members(self._client, cohort, changed_since=window)
+        if not incremental:
+            survivors = {self._people[member] for member in members if member in self._people}
+            self._people = {one: other for one, other in self._people.items() if other in survivors}
+        for member in sorted(members - self._people.keys()):
+            identity, version = _identified(self._client, member)
+            self._people.update(dict.fromkeys(identity.ids, identity.patient_id))
+            self._changes.append(
+                ResourceChange(version=version, patient_id=identity.patient_id, last_updated=self._now())
+            )
 
     def changes(self) -> PolledChanges:
         """Report the cohort's share, in order of time, with the watermark to go on from."""
@@ -140,28 +164,6 @@ class _Poll:
             remembered=Remembered(people=self._people, hashes=kept),
             quarantined=tuple(self._quarantined),
         )
-
-    def _search(self, resource_type: str) -> None:
-        found = self._client.search(resource_type, [since_parameter(self._since - self._overlap)])
-        self._server_time = self._server_time or self._client.server_time()
-        self._matches.extend(found.matches)
-        self._quarantined.extend(found.quarantined)
-        self.was_filtered = self.was_filtered and "_lastUpdated" not in found.tally.ignored
-
-    def _welcome(self, cohort: Cohort) -> None:
-        """Report who is in the cohort now and was not before; a search is only asked for its recent changes."""
-        incremental = isinstance(cohort, SelectCohort) and bool(self._people)
-        window = self._since - self._overlap if incremental else None
-        members = find_members(self._client, cohort, changed_since=window)
-        if not incremental:
-            survivors = {self._people[member] for member in members if member in self._people}
-            self._people = {one: other for one, other in self._people.items() if other in survivors}
-        for member in sorted(members - self._people.keys()):
-            identity, version = _identified(self._client, member)
-            self._people.update(dict.fromkeys(identity.ids, identity.patient_id))
-            self._changes.append(
-                ResourceChange(version=version, patient_id=identity.patient_id, last_updated=self._now())
-            )
 
     def _follow_merge(self, patient: RawResource) -> None:
         """Learn a merge that touches the cohort: whoever was replaced counts for the one who replaced them."""

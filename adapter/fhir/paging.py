@@ -146,9 +146,13 @@ def _read_doubtful(content: bytes) -> _DoubtfulBundle:
 
 
 def _without_entries(content: bytes, entries: Iterable[msgspec.Raw]) -> bytes:
-    """Blank each entry of a page: what is still wrong then is wrong with the page."""
-    for entry in entries:
-        content = content.replace(bytes(entry), b"null", 1)
+    """Blank each entry of a page: what is still wrong then is wrong with the page.
+
+    Only objects are blanked, because their text cannot be a key; an entry that is no object stays and does no harm.
+    """
+    for entry in map(bytes, entries):
+        if entry.startswith(b"{"):
+            content = content.replace(entry, b"null", 1)
     return content
 
 
