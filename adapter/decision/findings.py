@@ -53,14 +53,13 @@ def findings_at(timeline: Timeline, policy: Policy) -> Findings:
 
 def sources_read(timeline: Timeline, policy: Policy) -> tuple[ResourceVersion, ...]:
     """Cite every version the rules looked at, those included that contradicted each other and were not used."""
-    measurements = (
-        entry
-        for entry in timeline.measurements
-        if entry.feature in policy.features or entry.feature == "disease_status"
-    )
-    events = (*measurements, *timeline.procedures, *timeline.diagnoses, *timeline.medications)
-    anchors = {timeline.person.source, timeline.index_surgery.source}
-    return tuple(sorted(anchors | {entry.source for entry in events}))
+    features = {*policy.features, "disease_status"}
+    sources = {timeline.person.source, timeline.index_surgery.source}
+    sources |= {entry.source for entry in timeline.measurements if entry.feature in features}
+    sources |= {entry.source for entry in timeline.procedures}
+    sources |= {entry.source for entry in timeline.diagnoses}
+    sources |= {entry.source for entry in timeline.medications}
+    return tuple(sorted(sources))
 
 
 def assumed(findings: Findings, policy: Policy) -> tuple[Assumption, ...]:

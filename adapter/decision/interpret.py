@@ -95,6 +95,8 @@ def _basis(timeline: Timeline, contract: ModelContract) -> tuple[ResourceVersion
     features = {entry.feature for entry in contract.static} | {entry.feature for entry in contract.sequence}
     sources = {timeline.person.source, timeline.index_surgery.source}
     sources |= {entry.source for entry in timeline.measurements if entry.feature in features}
-    for events in (timeline.procedures, timeline.diagnoses, timeline.medications, timeline.imaging):
-        sources |= {entry.source for entry in events}
+    sources |= {entry.source for entry in timeline.procedures}
+    sources |= {entry.source for entry in timeline.diagnoses}
+    sources |= {entry.source for entry in timeline.medications}
+    sources |= {entry.source for entry in timeline.imaging}
     return tuple(sorted(sources))

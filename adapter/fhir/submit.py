@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Protocol
+from urllib.parse import urlencode
 
 from adapter.domain.ids import ResourceVersion
 from adapter.domain.outcome import TransactionBundle, WriteReceipt
@@ -28,6 +29,7 @@ from adapter.fhir.entries import (
 from adapter.fhir.replies import Gone
 
 _ATTEMPTS = 3
+_PROVENANCE_SEARCH = ("target", "agent")
 
 # What the server holds, by our own reference: its version, or Gone where somebody deleted it.
 _Held = Mapping[str, ResourceVersion | Gone]
@@ -104,12 +106,13 @@ def _route_for(capabilities: ServerCapabilities, entries: tuple[WriteEntry, ...]
     if closed:
         raise UnsupportedPeer(f"the server does not let us create {', '.join(closed)}")
     unsearchable = [
-        entry.resource_type
+        f"{entry.resource_type} by {parameter}"
         for entry in entries
-        if not capabilities.searches_by(entry.resource_type, "identifier" if entry.identifier else "target")
+        for parameter in (("identifier",) if entry.identifier else _PROVENANCE_SEARCH)
+        if not capabilities.searches_by(entry.resource_type, parameter)
     ]
     if unsearchable:
-        raise UnsupportedPeer(f"the server cannot find our own {', '.join(unsearchable)} again")
+        raise UnsupportedPeer(f"the server does not search {', '.join(unsearchable)}")
     conditional = all(capabilities.conditional_create(kind) for kind in kinds)
     if capabilities.transaction and conditional and capabilities.searches_by("Provenance", "_tag"):
         return _TransactionByIdentifier()
@@ -183,8 +186,12 @@ class _OneByOneByIdentifier(_ByIdentifier):
         known = dict(held)
         for entry in absent:
             references = _server_references(known)
-            condition = condition_of(entry) if self._conditional and entry.identifier else None
-            reply = client.create(entry.resource_type, without_id(entry, references), if_none_exist=condition)
+            condition = condition_of(entry) if entry.identifier else urlencode(_provenance_query(known))
+            reply = client.create(
+                entry.resource_type,
+                without_id(entry, references),
+                if_none_exist=condition if self._conditional else None,
+            )
             if reply.version is None:
                 raise UnknownOutcome(f"{entry.resource_type} was written without an id in the reply")
             known[entry.reference] = reply.version
@@ -198,16 +205,22 @@ def _versions_of(client: FhirClient, entry: WriteEntry, held: _Held) -> list[Res
 
 
 def _provenance_versions(client: FhirClient, entry: WriteEntry, held: _Held) -> list[ResourceVersion]:
-    """Provenance has no identifier: ours is the one with our tag among those that target our assessment."""
-    targets = [
-        f"{version.resource_type}/{version.resource_id}"
-        for version in held.values()
-        if isinstance(version, ResourceVersion) and version.resource_type == "RiskAssessment"
-    ]
-    if not targets:
+    """Provenance has no identifier: ours has our tag and joins our assessment with our Device."""
+    query = _provenance_query(held)
+    if len(query) < len(_PROVENANCE_SEARCH):
         return []
-    found = client.search(entry.resource_type, [("target", targets[0])])
+    found = client.search(entry.resource_type, query)
     return [match.resource.version for match in found.matches if has_tag(match.resource.content, entry.tag)]
+
+
+def _provenance_query(held: _Held) -> list[tuple[str, str]]:
+    """Search by what the server itself calls the assessment and the Device; shorter while one is not there."""
+    wanted = dict(zip(("RiskAssessment", "Device"), _PROVENANCE_SEARCH, strict=True))
+    return [
+        (wanted[version.resource_type], f"{version.resource_type}/{version.resource_id}")
+        for version in held.values()
+        if isinstance(version, ResourceVersion) and version.resource_type in wanted
+    ]
 
 
 def _server_references(held: _Held) -> Mapping[str, str]:
