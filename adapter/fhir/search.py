@@ -102,14 +102,14 @@ def _gather(resource_type: str, pages: Iterable[SearchPage]) -> _Gathered:
 
 
 def _keep_newest(matches: Sequence[Match], newest: dict[tuple[str, str], Match]) -> int:
-    """Keep each id once and give how many were repeated; of two versions the newer stays: it changed meanwhile."""
+    """Keep each id once and count the rest; of two versions the newer stays: it changed while we paged."""
     repeated = 0
     for match in matches:
         version = match.resource.version
         name = (version.resource_type, version.resource_id)
         known = newest.setdefault(name, match)
         if known is not match:
-            repeated += known.resource.version == version
+            repeated += 1
             if newer(match, known):
                 newest[name] = match
     return repeated
