@@ -152,7 +152,8 @@ class _Poll:
     def changes(self) -> PolledChanges:
         """Report the cohort's share, in order of time, with the watermark to go on from."""
         for match in self._matches:
-            if match.resource.version.resource_type == "Patient":
+            version = match.resource.version
+            if version.resource_type == "Patient" and not self._was_reported(version, _digest(match)):
                 self._follow_merge(match.resource)
         next_time = self._next_time()
         kept: dict[str, str] = {}
@@ -182,16 +183,18 @@ class _Poll:
         )
         if owner is None or owner not in self._people:
             return
-        name = f"{version.resource_type}/{version.resource_id}"
-        digest = content_hash(match.resource.content)
+        digest = _digest(match)
         updated = instant(match.last_updated)
         if updated is None or updated >= window_start:
-            kept[name] = digest  # the next poll sees it again
-        if self._known.hashes.get(name) != digest:
+            kept[_name(version)] = digest  # the next poll sees it again
+        if not self._was_reported(version, digest):
             change = ResourceChange(
                 version=version, patient_id=self._people[owner], last_updated=updated or self._now()
             )
             self._changes.append(change)
+
+    def _was_reported(self, version: ResourceVersion, digest: str) -> bool:
+        return self._known.hashes.get(_name(version)) == digest
 
     def _next_time(self) -> datetime:
         """The latest time seen, unless the server itself calls it the future; without a `Date` nothing can be told."""
@@ -257,6 +260,14 @@ def _everything(client: FhirClient, identity: Identity) -> Iterable[RawResource]
         for patient_id in identity.ids:
             found = search_of_patient(client, resource_type, patient_id)
             yield from divide_by_owner(found.matches, identity, base_url=client.base_url)[0]
+
+
+def _name(version: ResourceVersion) -> str:
+    return f"{version.resource_type}/{version.resource_id}"
+
+
+def _digest(match: Match) -> str:
+    return content_hash(match.resource.content)
 
 
 def _filters_by_time(client: FhirClient) -> bool:

@@ -78,7 +78,9 @@ class FhirServer:
         self._snapshots: dict[str, _Snapshot] = {}
         self._page_requests = 0
         self._server = uvicorn.Server(
-            uvicorn.Config(self._app(), host=host, port=port, log_level="critical", lifespan="off", ws="none")
+            uvicorn.Config(
+                self._app(), host=host, port=port, log_level="critical", lifespan="off", ws="none", date_header=False
+            )
         )
         self._thread = threading.Thread(target=self._server.run, name="sandbox-fhir", daemon=True)
         self._host = host
