@@ -1,0 +1,171 @@
+"""Cases as durable workflows: one at a time per patient, four checkpointed steps, settled exactly once.
+
+DBOS 3.4.0 (MIT) on SQLite or PostgreSQL. Only ids and digests are checkpointed, as JSON. What a step raises is turned
+into a settled outcome inside the step, so that no exception with patient data is ever stored by the engine.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID, SQLAlchemyDatasource
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from adapter.domain.ids import PatientId
+from adapter.domain.outcome import Case
+from adapter.engine.takeover import dead_workflows
+
+QUEUE = "patients"
+STEPS = ("gather", "retrieve", "decide", "deliver")
+ENGINE_VERSION = "1"  # raised only when a running case could not be continued by newer code
+Checkpoint = Mapping[str, object]
+"""What one step hands to the next: ids and digests. The key `settled` ends the case."""
+
+SETTLED = "settled"
+_WORKFLOW = "case"
+_POLL_SECONDS = 0.05
+
+
+class CaseWork(Protocol):
+    """What happens in a case; the pipeline's side of the engine."""
+
+    def run_step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
+        """One of STEPS. Never raises an AdjuvantError: an error that no retry mends is a settled outcome."""
+
+    def mark_started(self, session: Session, case: Case) -> None:
+        """Within the transaction: the case has begun."""
+
+    def settle(self, session: Session, case: Case, checkpoint: Checkpoint) -> None:
+        """Within the transaction: write down how the case ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueOptions:
+    """workers: cases at once. quiet_seconds: how long a new case waits for further changes."""
+
+    workers: int = 2
+    quiet_seconds: float = 0.0
+    poll_seconds: float = 0.2
+
+
+class CaseQueue:
+    """The durable queue of one service. A context manager: entering launches, leaving stops within ten seconds.
+
+    A process holds one at a time, because DBOS keeps one instance per process.
+    """
+
+    def __init__(self, engine: Engine, work: CaseWork, options: QueueOptions) -> None:
+        """engine: the opened database; the queue's own tables lie beside ours."""
+        self._engine = engine
+        self._work = work
+        self._options = options
+        self._stopping = threading.Event()
+        self._executor = str(uuid.uuid4())  # fresh per process: a restart is told apart from its predecessor
+        self._datasource: SQLAlchemyDatasource | None = None
+        self._case: Callable[[str, int], None] | None = None
+
+    def __enter__(self) -> Self:
+        """Launch, and take over what a dead predecessor left running."""
+        url = self._engine.url.render_as_string(hide_password=False)
+        config = DBOSConfig(
+            name="adjuvant",
+            system_database_url=url,
+            executor_id=self._executor,
+            application_version=ENGINE_VERSION,
+            serializer=DBOSPortableJSONSerializer(),
+            notification_listener_polling_interval_sec=1.0,
+            log_level="ERROR",
+            enable_otlp=False,
+        )
+        DBOS(config=config)
+        self._datasource = SQLAlchemyDatasource.create(
+            database_url=url,
+            engine=self._engine,
+            serializer=DBOSPortableJSONSerializer(),
+            sessionmaker=sessionmaker(expire_on_commit=False),
+        )
+
+        def case_workflow(patient_id: str, revision: int) -> None:  # DBOS marks the function, which a method refuses
+            self._run(Case(patient_id=PatientId(patient_id), revision=revision))
+
+        self._case = DBOS.workflow(name=_WORKFLOW)(case_workflow)
+        DBOS.launch()
+        DBOS.register_queue(
+            QUEUE,
+            worker_concurrency=self._options.workers,
+            partition_concurrency=1,
+            polling_interval_sec=self._options.poll_seconds,
+            on_conflict="always_update",
+        )
+        for workflow_id in dead_workflows(self._executor, QUEUE):
+            # without its queue's name it would run beside the patient's other cases
+            DBOS.resume_workflow(workflow_id, queue_name=QUEUE)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take no more work; steps in flight finish within the time or are repeated at the next start."""
+        self._stopping.set()
+        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=8)
+
+    def pause(self, seconds: float) -> bool:
+        """Sleep unless the service is stopping; returns True when it is."""
+        return self._stopping.wait(seconds)
+
+    def enqueue(self, case: Case) -> None:
+        """Make the case run once, after the quiet time; enqueueing it again does nothing."""
+        if self._case is None:
+            raise RuntimeError("the queue is not open")
+        delay = self._options.quiet_seconds or None
+        with SetWorkflowID(case.case_id), SetEnqueueOptions(queue_partition_key=case.patient_id, delay_seconds=delay):
+            DBOS.enqueue_workflow(QUEUE, self._case, str(case.patient_id), case.revision)
+
+    def failed(self, case: Case) -> bool:
+        """Whether the engine itself ended this case before it could settle: cancelled, or over its attempts."""
+        status = DBOS.get_workflow_status(case.case_id)
+        return status is not None and status.status in {"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
+
+    def wait_until_idle(self, seconds: float) -> bool:
+        """Return True once nothing waits or runs, False when the time is over."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not DBOS.list_workflows(
+                status=["ENQUEUED", "PENDING", "DELAYED"],
+                queue_name=QUEUE,
+                limit=1,
+                load_input=False,
+                load_output=False,
+            ):
+                return True
+            time.sleep(_POLL_SECONDS)
+        return False
+
+    def _run(self, case: Case) -> None:
+        """The workflow of one case. DBOS replays it after a crash: finished steps return what they returned."""
+        self._transaction("start", lambda session: self._work.mark_started(session, case))
+        checkpoint: Checkpoint = {}
+        for name in STEPS:
+            checkpoint = DBOS.run_step({"name": name}, self._work.run_step, name, case, checkpoint)
+            if SETTLED in checkpoint:
+                break
+        last = checkpoint
+        self._transaction("settle", lambda session: self._work.settle(session, case, last))
+
+    def _transaction(self, name: str, body: Callable[[Session], None]) -> None:
+        """Run the body in one transaction with its own checkpoint."""
+        datasource = self._datasource
+        if datasource is None:
+            raise RuntimeError("the queue is not open")
+
+        def within() -> None:
+            body(datasource.sql_session())
+
+        datasource.run_tx_step({"name": name}, within)

@@ -1,0 +1,48 @@
+"""Trying one step of a case again by the branch of its error, and saying how it ended."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from adapter.errors import Transient
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often and how long a transient error is waited out. Seconds; full jitter under a doubling ceiling."""
+
+    attempts: int = 6
+    first_seconds: float = 1.0
+    longest_seconds: float = 120.0
+
+    def ceiling(self, attempt: int) -> float:
+        """The longest wait after this attempt, counted from 1."""
+        return float(min(self.longest_seconds, self.first_seconds * 2 ** (attempt - 1)))
+
+
+def attempt(
+    step: Callable[[], _Result],
+    policy: RetryPolicy,
+    *,
+    wait: Callable[[float], bool],
+    draw: Callable[[], float] = random.random,
+) -> _Result:
+    """Run the step until it returns, or raises what another attempt cannot mend.
+
+    wait: sleeps the seconds, and returns True when the service is stopping; then the last error is raised.
+    A peer that named a time is waited for as long as it asked. Raises what the step raised last.
+    """
+    for number in range(1, policy.attempts):
+        try:
+            return step()
+        except Transient as error:
+            asked = error.retry_after_seconds
+            pause = asked if asked is not None else draw() * policy.ceiling(number)
+            if wait(pause):
+                raise
+    return step()

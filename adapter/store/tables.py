@@ -1,0 +1,80 @@
+"""The tables. Ids, digests, states and times only: no name, no date of birth, no value of any patient."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import DateTime, Dialect, TypeDecorator
+from sqlmodel import Field, SQLModel
+
+SCHEMA_VERSION = 1
+
+
+class AwareTime(TypeDecorator[datetime]):
+    """An aware time, stored and returned in UTC: SQLite keeps no offset, and a naive time is refused."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (SQLAlchemy's signature)
+        """Raise ValueError for a time without offset."""
+        if value is None:
+            return None
+        if value.utcoffset() is None:
+            raise ValueError("a time without offset is not stored")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (SQLAlchemy's signature)
+        """Give the offset back."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class SchemaRow(SQLModel, table=True):
+    """Which version of these tables the database holds."""
+
+    __tablename__ = "adjuvant_schema"
+    version: int = Field(primary_key=True)
+
+
+class PatientRow(SQLModel, table=True):
+    """How often a patient was asked for and how often work on them began; requested > started means open work."""
+
+    __tablename__ = "adjuvant_patient"
+    patient_id: str = Field(primary_key=True, max_length=64)
+    requested: int = 0
+    started: int = 0
+
+
+class CaseRow(SQLModel, table=True):
+    """One case and what became of it."""
+
+    __tablename__ = "adjuvant_case"
+    case_id: str = Field(primary_key=True, max_length=96)
+    patient_id: str = Field(index=True, max_length=64)
+    revision: int
+    state: str = Field(index=True, max_length=16)
+    reason: str = Field(default="", max_length=80)
+    detail: str = Field(default="", max_length=500)
+    assessment_id: str | None = Field(default=None, index=True, max_length=64)
+    case_file: str | None = Field(default=None, max_length=64)
+    resources: str = ""
+    started: datetime = Field(sa_type=AwareTime)
+    settled: datetime | None = Field(default=None, sa_type=AwareTime)
+
+
+class WatermarkRow(SQLModel, table=True):
+    """How far a feed was read, in the server's own time."""
+
+    __tablename__ = "adjuvant_watermark"
+    feed: str = Field(primary_key=True, max_length=200)
+    time: datetime = Field(sa_type=AwareTime)
+
+
+class RememberedRow(SQLModel, table=True):
+    """What the next poll must know of the last: who is in the cohort, and content hashes. kind: `person` or `hash`."""
+
+    __tablename__ = "adjuvant_remembered"
+    feed: str = Field(primary_key=True, max_length=200)
+    kind: str = Field(primary_key=True, max_length=8)
+    key: str = Field(primary_key=True, max_length=140)
+    content: str = Field(max_length=80)
