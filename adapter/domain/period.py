@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from adapter.domain.tristate import TriState
 
@@ -36,9 +36,10 @@ class Period:
         """The interval that is one moment."""
         return Period(earliest=moment, latest=moment)
 
+    @property
     def midpoint(self) -> datetime:
-        """The middle of the interval: the one moment to stand for a partial date where a single number is needed."""
-        return self.earliest + (self.latest - self.earliest) / 2
+        """The moment halfway, in UTC, so that the writer's offset changes nothing."""
+        return (self.earliest + (self.latest - self.earliest) / 2).astimezone(UTC)
 
     def before(self, moment: datetime) -> TriState:
         """Whether it lies strictly before the moment; unknown when the moment falls inside."""
@@ -48,7 +49,10 @@ class Period:
 
 
 def years_between(start: datetime, end: datetime) -> float:
-    """Whole calendar years plus the fraction of the running year, as a clinician counts age."""
+    """Whole calendar years plus the fraction of the running year, as a clinician counts age.
+
+    Someone born on 29 February grows older on 1 March in common years. Negative when the end lies before the start.
+    """
     start = start.astimezone(end.tzinfo)
     whole = end.year - start.year
     if _anniversary(start, whole) > end:
@@ -58,9 +62,7 @@ def years_between(start: datetime, end: datetime) -> float:
 
 
 def _anniversary(start: datetime, years: int) -> datetime:
-    """Someone born on 29 February grows older on 1 March in common years."""
-    year = start.year + years
     try:
-        return start.replace(year=year)
+        return start.replace(year=start.year + years)
     except ValueError:
-        return start.replace(year=year, month=3, day=1)
+        return start.replace(year=start.year + years, month=3, day=1)

@@ -38,7 +38,7 @@ def _finish(folder: Path) -> None:
 
 @pytest.mark.parametrize("moment", [f"{step} {edge}" for step in _STEPS for edge in ("begin", "end")])
 def test_a_killed_service_continues_where_it_was(tmp_path: Path, moment: str) -> None:
-    """kill -9 in or after any step: finished steps are not repeated, only the one in flight may be, nothing is lost."""
+    """Kill -9 in or after any step: finished steps are not repeated, only the one in flight may be, nothing is lost."""
     child = _start(tmp_path)
     _wait_for_line(tmp_path / "trace", f"p0:1 {moment}", child)
     child.send_signal(signal.SIGKILL)
