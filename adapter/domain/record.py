@@ -39,12 +39,14 @@ class SearchTally:
 class Quarantined:
     """Something that was read and not used, with the reason; shown on every result, never dropped in silence.
 
-    reason: a stable code such as `unknown-unit`. detail: ids and codes only, no values.
+    reason: a stable code such as `unknown-unit`. detail: ids and codes only, no values. known: when the hospital had
+    it, None where even that could not be read.
     """
 
     source: str
     reason: str
     detail: str
+    known: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

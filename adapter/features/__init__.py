@@ -1,1 +1,1 @@
-"""From a record and images to what a model is fed: pure, and blind to everything known after the landmark."""
+"""From a record to a model input: who is at risk, what was known then, and the numbers a model reads. Pure."""

@@ -1,122 +1,230 @@
-"""Timeline -> the model's input, in the fixed order and units of its contract."""
+"""Timeline -> model input: fixed order, canonical units, masks instead of guesses."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from datetime import UTC, date
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, timedelta, tzinfo
+from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
-from adapter.domain.period import years_between
+from adapter.domain.period import Period, years_between
 from adapter.domain.record import Comparator, Measurement
 from adapter.domain.timeline import Timeline
+from adapter.domain.tristate import TriState
 from adapter.errors import UnusableInput
-from inference.contract import ModelContract, ModelInput, StaticInput
+from adapter.features.at_risk import is_of_the_episode
+from inference.contract import ModelContract, ModelInput, SequenceInput, StaticInput
 
-_BELOW_LIMIT = 1.0 / math.sqrt(2.0)
+PREOPERATIVE = "preoperative:"  # a contract may ask for the last value before surgery, as in `preoperative:hgb`
+_SPECIMEN_FEATURES = frozenset(
+    {
+        *("pT", "pN", "pM", "ene_path", "ene_extent_mm", "margin_class", "margin_mm", "margin_cis", "pni", "lvi"),
+        *("lymphatic_invasion", "vascular_invasion", "carcinoma_in_situ", "nodes_positive", "nodes_examined"),
+        *("depth_of_invasion",),
+    }
+)
 _DAYS_PER_YEAR = 365.25
+_LONGEST_DAY = timedelta(hours=25)  # the day clocks go back
+_BELOW = frozenset({Comparator.LESS, Comparator.LESS_OR_EQUAL})
 
 
-def assemble(timeline: Timeline, contract: ModelContract) -> ModelInput:
-    """Fill every entry that is known; the rest stays 0.0 with mask 0.
+def assemble(timeline: Timeline, contract: ModelContract, *, zone: tzinfo = UTC) -> ModelInput:
+    """Read the timeline in the contract's order. Arrays and shapes: `ModelInput`.
 
-    Raises UnusableInput for a required entry that is not known, or a unit other than the contract's.
+    zone: whose calendar days are the rows of the sequence. A category the contract does not list, and two answers of
+    the same age that differ, are masked. Raises UnusableInput for a unit or kind other than the contract's, for a
+    number float32 cannot hold, and naming every required entry that is not known.
     """
-    static = np.zeros(len(contract.static), dtype=np.float32)
-    static_mask = np.zeros_like(static)
-    for index, entry in enumerate(contract.static):
-        value = _static_value(timeline, entry)
-        if value is not None:
-            static[index], static_mask[index] = value, 1.0
-        elif entry.required:
-            raise UnusableInput(f"required input {entry.name} is not known")
-    sequence, sequence_mask, ages = _sequence(timeline, contract)
-    elapsed = timeline.landmark.time - timeline.index_surgery.performed.midpoint()
-    return ModelInput(
-        static=static,
-        static_mask=static_mask,
-        sequence=sequence,
-        sequence_mask=sequence_mask,
-        sequence_age_days=ages,
-        years_since_surgery=max(0.0, elapsed.total_seconds() / 86400.0 / _DAYS_PER_YEAR),
+    static = _array([[_static_value(timeline, entry) for entry in contract.static]])[0]
+    sequence, age_days = _sequence(timeline, contract, zone)
+    model_input = ModelInput(
+        static=np.nan_to_num(static, nan=0.0),
+        static_mask=_mask(static),
+        sequence=np.nan_to_num(sequence, nan=0.0),
+        sequence_mask=_mask(sequence),
+        sequence_age_days=age_days,
+        years_since_surgery=_years_since_surgery(timeline),
     )
+    _require(model_input, contract)
+    return model_input
 
 
 def missing_inputs(model_input: ModelInput, contract: ModelContract) -> tuple[str, ...]:
-    """The features of the contract that nothing was known about, sorted."""
-    seen = {entry.feature for entry, mask in zip(contract.static, model_input.static_mask, strict=True) if mask}
-    measured = model_input.sequence_mask.max(axis=0, initial=0.0)
-    seen |= {entry.feature for entry, mask in zip(contract.sequence, measured, strict=True) if mask}
-    wanted = {entry.feature for entry in (*contract.static, *contract.sequence)}
-    return tuple(sorted(wanted - seen))
+    """The features of the contract about which nothing was known, sorted."""
+    static, columns = model_input.static_mask, model_input.sequence_mask.max(axis=0, initial=0.0)
+    seen = {entry.feature for entry, mask in zip(contract.static, static, strict=True) if mask != 0.0}
+    seen |= {entry.feature for entry, mask in zip(contract.sequence, columns, strict=True) if mask != 0.0}
+    return tuple(sorted({entry.feature for entry in (*contract.static, *contract.sequence)} - seen))
 
 
-def _age_at_surgery(timeline: Timeline) -> float | None:
+def number_of(entry: Measurement) -> float:
+    """The number a model reads for a measurement, in its canonical unit.
+
+    Below a detection limit: limit / sqrt(2); above one: the limit. Raises TypeError for a coded finding.
+    Source: Hornung and Reed 1990 (substitution for non-detects); clinical.md section 5, trap 5.
+    """
+    return entry.number / math.sqrt(2.0) if entry.comparator in _BELOW else entry.number
+
+
+def age_at_surgery(timeline: Timeline) -> float | None:
+    """Years, with the fraction of the running one, between the midpoints of birth and surgery; None without a birth."""
     birth = timeline.person.birth
-    if birth is None:
-        return None
-    return years_between(birth.midpoint(), timeline.index_surgery.performed.midpoint())
+    return None if birth is None else years_between(birth.midpoint, timeline.index_surgery.performed.midpoint)
+
+
+def site_group(timeline: Timeline) -> str | None:
+    """The anatomic group of the primary, provisional ones only without a confirmed one; None unless exactly one."""
+    stated = [entry for entry in timeline.diagnoses if entry.kind == "hnscc" and entry.site_group is not None]
+    confirmed = [entry for entry in stated if entry.confirmed is TriState.TRUE]
+    provisional = [entry for entry in stated if entry.confirmed is TriState.UNKNOWN]
+    groups = {entry.site_group for entry in confirmed or provisional}
+    return groups.pop() if len(groups) == 1 else None
+
+
+# ---- the static vector
+
+
+def _static_value(timeline: Timeline, entry: StaticInput) -> float:
+    """The number for one entry; NaN where it is not known."""
+    value = _finding(timeline, entry)
+    if value is None:
+        return math.nan
+    if entry.unit is not None and isinstance(value, float):
+        return value
+    if entry.unit is None and isinstance(value, str):
+        return dict(entry.levels).get(value, math.nan)
+    raise UnusableInput(f"{entry.name}: {entry.feature} is {'coded' if entry.unit else 'a number'}, not as contracted")
+
+
+def _finding(timeline: Timeline, entry: StaticInput) -> float | str | None:
+    person_feature = _PERSON_FEATURES.get(entry.feature)
+    if person_feature is not None:
+        return person_feature(timeline)
+    found = _agreed(_candidates(timeline, entry.feature))
+    if found is None or isinstance(found.value, str):
+        return None if found is None else found.category
+    if entry.unit is not None:
+        _require_unit(found, entry.name, entry.unit)
+    return number_of(found)
 
 
 def _sex(timeline: Timeline) -> str | None:
     return timeline.person.sex if timeline.person.sex in {"male", "female"} else None
 
 
-def _site_group(timeline: Timeline) -> str | None:
-    groups = [entry.site_group for entry in timeline.diagnoses if entry.kind == "hnscc" and entry.site_group]
-    return groups[-1] if groups else None
+_PERSON_FEATURES: Mapping[str, Callable[[Timeline], float | str | None]] = MappingProxyType(
+    {"age_at_surgery": age_at_surgery, "sex": _sex, "site_group": site_group}
+)
 
 
-_FROM_ELSEWHERE: Mapping[str, Callable[[Timeline], float | str | None]] = {
-    "age_at_surgery": _age_at_surgery,
-    "sex": _sex,
-    "site_group": _site_group,
-}
+def _candidates(timeline: Timeline, feature: str) -> Sequence[Measurement]:
+    """Oldest first. A finding about the specimen of an earlier surgery says nothing about this one."""
+    surgery = timeline.index_surgery
+    if feature.startswith(PREOPERATIVE):
+        before = timeline.of(feature.removeprefix(PREOPERATIVE))
+        return [entry for entry in before if entry.effective.earliest <= surgery.performed.latest]
+    entries = timeline.of(feature)
+    if feature in _SPECIMEN_FEATURES:
+        return [entry for entry in entries if is_of_the_episode(entry, surgery)]
+    return entries
 
 
-def _static_value(timeline: Timeline, entry: StaticInput) -> float | None:
-    elsewhere = _FROM_ELSEWHERE.get(entry.feature)
-    if elsewhere is not None:
-        value = elsewhere(timeline)
-    else:
-        found = timeline.latest(entry.feature)
-        value = None if found is None else _checked(found, entry.unit)
-    if value is None or isinstance(value, float):
-        return value
-    return dict(entry.levels).get(value)
+def _agreed(entries: Sequence[Measurement]) -> Measurement | None:
+    """The newest answer; None when there is none, or when equally new ones differ: choosing would be guessing."""
+    if not entries:
+        return None
+    newest = entries[-1]
+    rivals = [entry for entry in entries if (entry.effective, entry.known) == (newest.effective, newest.known)]
+    return newest if len({(entry.value, entry.unit, entry.comparator) for entry in rivals}) == 1 else None
 
 
-def _checked(found: Measurement, unit: str | None) -> float | str:
+def _require_unit(found: Measurement, name: str, unit: str) -> None:
     if found.unit != unit:
-        raise UnusableInput(f"{found.feature} is not in the contract's unit")
-    return found.value if isinstance(found.value, str) else _uncensored(found)
+        raise UnusableInput(f"{name}: measured in {found.unit}, contracted in {unit}")
 
 
-def _uncensored(found: Measurement) -> float:
-    """A result below its limit stands as limit / sqrt(2), the usual substitution; one above its limit as the limit."""
-    below = found.comparator in {Comparator.LESS, Comparator.LESS_OR_EQUAL}
-    return found.number * _BELOW_LIMIT if below else found.number
+# ---- the sequence
 
 
-def _sequence(timeline: Timeline, contract: ModelContract) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One row per UTC day with any measurement, the last of the day winning; the newest T days, newest last."""
-    columns = {entry.feature: (index, entry.unit) for index, entry in enumerate(contract.sequence)}
-    days: dict[date, dict[int, float]] = {}
-    for found in timeline.measurements:
-        if found.feature in columns:
-            index, unit = columns[found.feature]
-            value = _checked(found, unit)
-            if isinstance(value, float):
-                days.setdefault(found.effective.midpoint().astimezone(UTC).date(), {})[index] = value
-    length, width = contract.sequence_length, len(contract.sequence)
-    sequence = np.zeros((length, width), dtype=np.float32)
-    mask = np.zeros_like(sequence)
-    ages = np.zeros(length, dtype=np.float32)
-    today = timeline.landmark.time.astimezone(UTC).date()
-    newest = sorted(days)[-length:]
-    for row, day in enumerate(newest, start=length - len(newest)):
-        ages[row] = (today - day).days
-        for index, value in days[day].items():
-            sequence[row, index], mask[row, index] = value, 1.0
-    return sequence, mask, ages
+def _sequence(
+    timeline: Timeline, contract: ModelContract, zone: tzinfo
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """One row per day with a measurement, newest last, the most recent kept: values with NaN (T, F), ages (T,)."""
+    by_day = _by_day(timeline, contract.sequence, zone)
+    length = contract.sequence_length
+    days = sorted(by_day)[-length:] if length else []
+    landmark_day = timeline.landmark.time.astimezone(zone).date()
+    rows = [[_sequence_value(by_day[day][entry.feature], entry) for entry in contract.sequence] for day in days]
+    empty = length - len(days)
+    sequence = np.full((length, len(contract.sequence)), np.nan, dtype=np.float32)
+    age_days = np.zeros(length, dtype=np.float32)
+    if days:
+        sequence[empty:] = _array(rows)
+        age_days[empty:] = [max(0, (landmark_day - day).days) for day in days]
+    return sequence, age_days
+
+
+def _by_day(
+    timeline: Timeline, columns: Iterable[SequenceInput], zone: tzinfo
+) -> dict[date, dict[str, list[Measurement]]]:
+    """Measurements of the contract's columns by the day they were true; one without a day has no row."""
+    wanted = {entry.feature for entry in columns}
+    by_day: dict[date, dict[str, list[Measurement]]] = defaultdict(lambda: defaultdict(list))
+    for measurement in timeline.measurements:
+        day = _day_of(measurement.effective, zone)
+        if measurement.feature in wanted and day is not None:
+            by_day[day][measurement.feature].append(measurement)
+    return by_day
+
+
+def _day_of(effective: Period, zone: tzinfo) -> date | None:
+    """The calendar day of the midpoint, so that a date written in another zone keeps its day; None if wider."""
+    if effective.latest - effective.earliest > _LONGEST_DAY:
+        return None
+    return effective.midpoint.astimezone(zone).date()
+
+
+def _sequence_value(entries: Sequence[Measurement], column: SequenceInput) -> float:
+    """The last measurement of the day; NaN without one."""
+    found = _agreed(entries)
+    if found is None:
+        return math.nan
+    if isinstance(found.value, str):
+        raise UnusableInput(f"{column.name}: {column.feature} is coded, not as contracted")
+    _require_unit(found, column.name, column.unit)
+    return number_of(found)
+
+
+# ---- arrays
+
+
+def _array(rows: list[list[float]]) -> NDArray[np.float32]:
+    """float32, NaN for what is not known. Raises UnusableInput for a number beyond its range."""
+    values = np.asarray(rows, dtype=np.float64)
+    if bool((np.abs(values) > float(np.finfo(np.float32).max)).any()):
+        raise UnusableInput("a value is beyond the range of float32")
+    return values.astype(np.float32)
+
+
+def _mask(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (~np.isnan(values)).astype(np.float32)
+
+
+def _years_since_surgery(timeline: Timeline) -> float:
+    """Postoperative clock in Julian years; a landmark inside a partial surgery date stands at zero."""
+    since = timeline.landmark.time - timeline.index_surgery.performed.midpoint
+    return max(0.0, since / timedelta(days=_DAYS_PER_YEAR))
+
+
+def _require(model_input: ModelInput, contract: ModelContract) -> None:
+    absent = [
+        entry.name
+        for entry, mask in zip(contract.static, model_input.static_mask, strict=True)
+        if entry.required and mask == 0.0
+    ]
+    if absent:
+        raise UnusableInput("required and not known: " + ", ".join(absent))
