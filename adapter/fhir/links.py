@@ -49,7 +49,7 @@ class ServiceBase:
         if link.startswith(self.url) and link[len(self.url) :].startswith(("/", "?")):
             absolute = link  # the usual case: our own base, written as we write it
         else:
-            absolute = self._same_server(urljoin(page_url, link))
+            absolute = self._same_server(_joined(page_url, link))
         path = absolute.partition("#")[0].partition("?")[0]
         if "/." in path or "%" in path:
             _require_no_dot_segments(path)
@@ -77,6 +77,13 @@ def request_target(url: str) -> bytes:
 def _require_no_dot_segments(path: str) -> None:
     if any(unquote(segment) in {".", ".."} for segment in path.split("/")):
         raise ForeignLink("a link climbs out of the configured base path")
+
+
+def _joined(page_url: str, link: str) -> str:
+    try:
+        return urljoin(page_url, link)
+    except ValueError as error:
+        raise ForeignLink("a link is not a plain URL") from error
 
 
 def _split(url: str) -> SplitResult | None:
