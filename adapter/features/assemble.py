@@ -58,7 +58,8 @@ def missing_inputs(model_input: ModelInput, contract: ModelContract) -> tuple[st
     static, columns = model_input.static_mask, model_input.sequence_mask.max(axis=0, initial=0.0)
     seen = {entry.feature for entry, mask in zip(contract.static, static, strict=True) if mask != 0.0}
     seen |= {entry.feature for entry, mask in zip(contract.sequence, columns, strict=True) if mask != 0.0}
-    return tuple(sorted({entry.feature for entry in (*contract.static, *contract.sequence)} - seen))
+    asked = {entry.feature for entry in contract.static} | {entry.feature for entry in contract.sequence}
+    return tuple(sorted(asked - seen))
 
 
 def number_of(entry: Measurement) -> float:
