@@ -10,7 +10,6 @@ import os
 import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,23 +18,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from adapter.domain.ids import AETitle
 from adapter.errors import BadIdentifier, BadSettings
+from adapter.fhir.decode import KnownTime
+from adapter.fhir.delivery import OutputMode
 
 ENVIRONMENT_PREFIX = "ADJUVANT_"
-
-
-class Mode(Enum):
-    """How much the site may rely on what is written; every output carries its label."""
-
-    DEMO = "demo"
-    RESEARCH = "research"
-    LIVE = "live"
-
-
-class KnownTimeSource(Enum):
-    """Where the time the hospital had a datum comes from (design law 1)."""
-
-    REPORTED = "reported"
-    EFFECTIVE_PLUS_DELAY = "effective-plus-delay"
 
 
 def _ae_title(text: str) -> str:
@@ -68,7 +54,7 @@ class FhirSettings(_Section):
     base_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+[^/\s?#]$")]
     token_file: Path | None = None
     page_size: Annotated[int, Field(ge=1, le=1000)] = 200
-    known_time: KnownTimeSource = KnownTimeSource.REPORTED
+    known_time: KnownTime = KnownTime.REPORTED
     time_zone: _TimeZone = "UTC"
     patient_identifier_system: str | None = None
 
@@ -159,7 +145,7 @@ class PolicySettings(_Section):
 class Settings(_Section):
     """Everything a site decides."""
 
-    mode: Mode = Mode.RESEARCH
+    mode: OutputMode = OutputMode.RESEARCH
     fhir: FhirSettings
     pacs: PacsSettings | None = None
     dicom: DicomSettings = DicomSettings()
@@ -173,7 +159,7 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _live_is_guarded(self) -> Self:
-        if self.mode is Mode.LIVE:
+        if self.mode is OutputMode.LIVE:
             if self.fhir.base_url.startswith("http://"):
                 raise ValueError("live mode refuses plain http in fhir.base_url")
             if self.store.key_file is None:

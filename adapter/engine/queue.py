@@ -28,6 +28,9 @@ ENGINE_VERSION = "1"  # raised only when a running case could not be continued b
 Checkpoint = Mapping[str, object]
 """What one step hands to the next: ids and digests. The key `settled` ends the case."""
 
+Transaction = Session
+"""An open database transaction that commits together with the step's checkpoint."""
+
 SETTLED = "settled"
 _WORKFLOW = "case"
 _POLL_SECONDS = 0.05
@@ -39,10 +42,10 @@ class CaseWork(Protocol):
     def run_step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
         """One of STEPS. Never raises an AdjuvantError: an error that no retry mends is a settled outcome."""
 
-    def mark_started(self, session: Session, case: Case) -> None:
+    def mark_started(self, transaction: Transaction, case: Case) -> None:
         """Within the transaction: the case has begun."""
 
-    def settle(self, session: Session, case: Case, checkpoint: Checkpoint) -> None:
+    def settle(self, transaction: Transaction, case: Case, checkpoint: Checkpoint) -> None:
         """Within the transaction: write down how the case ended."""
 
 

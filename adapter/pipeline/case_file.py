@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from adapter.domain.imaging import SeriesRef
+from adapter.domain.outcome import TransactionBundle
 from adapter.domain.record import RawRecord
 from adapter.errors import BadStore
 
@@ -31,8 +32,8 @@ class CaseFile:
     """Everything one decision rests on, by digest.
 
     record: digest of the RawRecord. series: digests of SeriesFile. image_notes: why images are absent, as codes.
-    at: the landmark asked for; None where the record sets it. practice: digest of how the site reads and decides.
-    bundle: digest of the transaction that came out, None where the case ended without one.
+    at: the landmark asked for; None where the record sets it. practice, model: digests of how the site reads and
+    decides, and of the bundle that predicted. bundle: digest of the transaction that came out, None where none did.
     """
 
     record: str
@@ -40,13 +41,14 @@ class CaseFile:
     image_notes: tuple[str, ...]
     at: datetime | None
     practice: str
+    model: str
     bundle: str | None = None
 
 
-_Kept = TypeVar("_Kept", RawRecord, SeriesFile, CaseFile)
+_Kept = TypeVar("_Kept", RawRecord, SeriesFile, CaseFile, TransactionBundle)
 
 
-def seal(kept: RawRecord | SeriesFile | CaseFile) -> bytes:
+def seal(kept: RawRecord | SeriesFile | CaseFile | TransactionBundle) -> bytes:
     """Canonical JSON: fields in the order of the type, no blanks, bytes as base64."""
     return msgspec.json.encode(kept, enc_hook=str)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from adapter.errors import BadSettings
-from adapter.settings import EXAMPLE, Mode, load_settings, settings_from
+from adapter.fhir.delivery import OutputMode
+from adapter.settings import EXAMPLE, load_settings, settings_from
 
 _SMALLEST = {"fhir": {"base_url": "http://127.0.0.1:8080/fhir"}, "cohort": {"patients": ["Patient/p1"]}}
 
@@ -16,7 +17,7 @@ def test_the_example_is_a_configuration_that_works(tmp_path: Path) -> None:
     """What `check --write-example` prints is accepted as it stands."""
     path = tmp_path / "site.toml"
     path.write_text(EXAMPLE)
-    assert load_settings(path).mode is Mode.RESEARCH
+    assert load_settings(path).mode is OutputMode.RESEARCH
 
 
 @pytest.mark.parametrize(

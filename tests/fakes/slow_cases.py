@@ -10,11 +10,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy.orm import Session
-
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, Skipped
-from adapter.engine.queue import CaseQueue, Checkpoint, QueueOptions
+from adapter.engine.queue import CaseQueue, Checkpoint, QueueOptions, Transaction
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
 
@@ -35,14 +33,14 @@ class SlowWork:
         steps = [*checkpoint.get("steps", []), name]  # type: ignore[misc]  # JSON of our own making
         return {"steps": steps, **({"settled": True} if name == "deliver" else {})}
 
-    def mark_started(self, session: Session, case: Case) -> None:
+    def mark_started(self, transaction: Transaction, case: Case) -> None:
         """As the ledger does."""
-        self._ledger.mark_started(session, case)
+        self._ledger.mark_started(transaction, case)
 
-    def settle(self, session: Session, case: Case, checkpoint: Checkpoint) -> None:
+    def settle(self, transaction: Transaction, case: Case, checkpoint: Checkpoint) -> None:
         """Skipped, with the steps that ran as its detail."""
         steps = " ".join(map(str, checkpoint["steps"]))  # type: ignore[call-overload]
-        self._ledger.settle(session, case, Skipped(reason="test", detail=steps), None)
+        self._ledger.settle(transaction, case, Skipped(reason="test", detail=steps), None)
 
     def _write(self, line: str) -> None:
         with self._trace.open("a") as file:

@@ -1,0 +1,44 @@
+"""A stored case decided again: the same bytes, or the reason why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adapter.domain.outcome import Skipped, TransactionBundle
+from adapter.errors import BadStore
+from adapter.pipeline.assess import Ports, decided
+from adapter.pipeline.case_file import CaseFile, unseal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """What came out then and now. identical: byte for byte."""
+
+    assessment_id: str
+    bytes_then: int
+    bytes_now: int
+    identical: bool
+
+
+def replay(case_file_digest: str, ports: Ports) -> Replay:
+    """Decide the stored case again from the vault alone; the EHR and the PACS are not asked.
+
+    Raises BadStore when the case has no transaction, or was decided by another model or under another practice: then
+    equal bytes cannot be promised, and the versions that would be needed are named.
+    """
+    case_file = unseal(ports.files.recall(case_file_digest), CaseFile)
+    if case_file.bundle is None:
+        raise BadStore("the case ended without a transaction: there is nothing to compare")
+    if case_file.model != ports.predictor.identity.digest:
+        raise BadStore(f"the case was decided by the model with manifest {case_file.model[:12]}: install that bundle")
+    if case_file.practice != ports.practice.digest:
+        raise BadStore(f"the case was decided under practice {case_file.practice[:12]}: use its mappings and settings")
+    then = unseal(ports.files.recall(case_file.bundle), TransactionBundle)
+    decision = decided(case_file, ports)
+    now = b"" if isinstance(decision, Skipped) else decision.bundle.content
+    return Replay(
+        assessment_id=then.assessment_id,
+        bytes_then=len(then.content),
+        bytes_now=len(now),
+        identical=now == then.content,
+    )

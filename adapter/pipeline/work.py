@@ -1,0 +1,110 @@
+"""A case as the durable engine runs it: each step tried again by the branch of its error, every end written down."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from adapter.domain.ids import ResourceVersion
+from adapter.domain.outcome import Abstained, Case, DeadLetter, Delivered, Settled, Skipped, WriteReceipt
+from adapter.engine.queue import SETTLED, Checkpoint, Transaction
+from adapter.engine.steps import RetryPolicy, attempt
+from adapter.errors import AdjuvantError, BadData, SeriesIncomplete
+from adapter.pipeline.assess import Ports, StepResult, conclude, deliver, gather, retrieve
+from adapter.pipeline.case_file import CaseFile, unseal
+from adapter.store.ledger import Ledger
+
+_CASE_FILE = "case_file"
+Watching = Callable[[Case, str, Settled | None], None]
+"""Called when a step of a case begins, and when the case is settled (step `settled`)."""
+
+
+class AssessmentWork:
+    """The pipeline's side of `engine.queue.CaseWork`."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        ledger: Ledger,
+        *,
+        retries: RetryPolicy,
+        wait: Callable[[float], bool],
+        watching: Watching,
+    ) -> None:
+        """wait: sleeps, returns True when the service is stopping. watching: sees progress; must not raise."""
+        self._ports = ports
+        self._ledger = ledger
+        self._retries = retries
+        self._wait = wait
+        self._watching = watching
+
+    def run_step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
+        """One of the four steps; an error that no retry mends becomes the outcome."""
+        self._watching(case, name, None)
+        case_file = str(checkpoint[_CASE_FILE]) if _CASE_FILE in checkpoint else None
+        try:
+            result = attempt(lambda: self._once(name, case, case_file), self._retries, wait=self._wait)
+        except AdjuvantError as error:
+            settled = outcome_of(error)
+            structlog.get_logger().warning("case ended", case=case.case_id, step=name, reason=settled.reason)
+            return {_CASE_FILE: case_file, SETTLED: as_json(settled)}
+        ended = {SETTLED: as_json(result.settled)} if result.settled else {}
+        return {_CASE_FILE: result.case_file, **ended}
+
+    def _once(self, name: str, case: Case, case_file_digest: str | None) -> StepResult:
+        if name == "gather" or case_file_digest is None:
+            return gather(case, self._ports)
+        case_file = unseal(self._ports.files.recall(case_file_digest), CaseFile)
+        return _STEPS[name](case_file, self._ports)
+
+    def mark_started(self, transaction: Transaction, case: Case) -> None:
+        """Within the engine's transaction."""
+        self._ledger.mark_started(transaction, case)
+
+    def settle(self, transaction: Transaction, case: Case, checkpoint: Checkpoint) -> None:
+        """Within the engine's transaction: step 20."""
+        settled = from_json(checkpoint[SETTLED])
+        case_file = checkpoint.get(_CASE_FILE)
+        self._ledger.settle(transaction, case, settled, str(case_file) if case_file else None)
+        self._watching(case, "settled", settled)
+
+
+_STEPS: Mapping[str, Callable[[CaseFile, Ports], StepResult]] = {
+    "retrieve": retrieve,
+    "decide": conclude,
+    "deliver": deliver,
+}
+
+
+def outcome_of(error: AdjuvantError) -> Abstained | DeadLetter:
+    """How a case ends on an error that no retry mends: bad or incomplete data abstains, the rest waits for a person."""
+    reason = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+    if isinstance(error, BadData | SeriesIncomplete):
+        return Abstained(reason=reason, detail=str(error))
+    return DeadLetter(reason=reason, detail=str(error))
+
+
+def as_json(settled: Settled) -> dict[str, object]:
+    """An outcome as the engine keeps it: ids, codes and versions."""
+    if isinstance(settled, Delivered):
+        receipt = settled.receipt
+        versions = [[entry.resource_type, entry.resource_id, entry.version] for entry in receipt.versions]
+        content = {"assessment": receipt.assessment_id, "versions": versions, "written": receipt.written}
+        return {"kind": "Delivered", **content}
+    return {"kind": type(settled).__name__, "reason": settled.reason, "detail": settled.detail}
+
+
+def from_json(content: object) -> Settled:
+    """The inverse of `as_json`."""
+    if not isinstance(content, dict):
+        raise TypeError("a settled checkpoint is an object")
+    if content["kind"] == "Delivered":
+        versions = tuple(ResourceVersion(*entry) for entry in content["versions"])
+        assessment, written = str(content["assessment"]), bool(content["written"])
+        return Delivered(receipt=WriteReceipt(assessment_id=assessment, versions=versions, written=written))
+    kinds: Mapping[str, type[Abstained | Skipped | DeadLetter]] = {
+        kind.__name__: kind for kind in (Abstained, Skipped, DeadLetter)
+    }
+    return kinds[str(content["kind"])](reason=str(content["reason"]), detail=str(content["detail"]))
