@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from adapter.domain.tristate import TriState
 from adapter.errors import UnsupportedPeer
 
 _R4 = re.compile(r"4\.0(\.[0-9]+)?(-[A-Za-z0-9.]+)?")
@@ -21,7 +22,7 @@ class ResourceCapability:
 
     interactions: frozenset[str]
     search_parameters: frozenset[str]
-    update_create: bool = False
+    update_create: bool | None = None
     conditional_create: bool = False
     versioning: str | None = None
 
@@ -60,8 +61,17 @@ class ServerCapabilities:
         return "transaction" in self.interactions
 
     def update_create(self, resource_type: str) -> bool:
-        """Whether clients may choose ids: PUT to a new id creates it."""
-        return self.can(resource_type, "update") and self.resources[resource_type].update_create
+        """Whether the server promises that clients may choose ids: PUT to a new id creates it."""
+        return self.client_ids(resource_type) is TriState.TRUE
+
+    def client_ids(self, resource_type: str) -> TriState:
+        """Whether PUT to a new id creates it; unknown where `updateCreate` is not declared.
+
+        HAPI 8.8 leaves it out of its CapabilityStatement and creates all the same: only a try can tell.
+        """
+        if not self.can(resource_type, "update"):
+            return TriState.FALSE
+        return TriState.of(self.resources[resource_type].update_create)
 
     def conditional_create(self, resource_type: str) -> bool:
         """Whether `If-None-Exist` is honoured."""
@@ -90,7 +100,7 @@ class _Resource(msgspec.Struct, rename="camel"):
     type: str
     interaction: list[_Code] = []
     search_param: list[_Name] = []
-    update_create: bool = False
+    update_create: bool | None = None
     conditional_create: bool = False
     versioning: str | None = None
 

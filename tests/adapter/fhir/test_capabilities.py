@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from adapter.domain.tristate import TriState
 from adapter.errors import UnsupportedPeer
 from adapter.fhir.capabilities import read_capabilities
 from adapter.sandbox.faults import FhirFaults
@@ -45,9 +46,20 @@ def test_degraded_writing_is_seen() -> None:
     capabilities = read_capabilities(json.dumps(capability_statement(faults)).encode())
     assert (capabilities.transaction, capabilities.update_create("Device")) == (False, False)
     assert capabilities.conditional_create("Device")
+    assert capabilities.client_ids("Device") is TriState.FALSE
     without = replace(faults, without_conditional_create=True)
     capabilities = read_capabilities(json.dumps(capability_statement(without)).encode())
     assert not capabilities.conditional_create("Device")
+
+
+def test_silence_about_client_ids_is_unknown() -> None:
+    """HAPI does not declare `updateCreate` and allows it: neither promise nor refusal."""
+    rest = json.loads(statement())["rest"][0]
+    for entry in rest["resource"]:
+        del entry["updateCreate"]
+    capabilities = read_capabilities(statement(rest=[rest]))
+    assert capabilities.client_ids("Device") is TriState.UNKNOWN
+    assert not capabilities.update_create("Device")
 
 
 def test_parameters_for_every_type_count() -> None:
