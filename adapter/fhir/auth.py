@@ -1,0 +1,30 @@
+"""The bearer token: read from a file that somebody else keeps current, never from the configuration itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from adapter.errors import BadSettings
+
+_BEARER = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+
+
+def bearer_from_file(path: Path) -> Callable[[], str]:
+    """Give a source of tokens that reads the file each time it is asked, so that a rotated token is picked up.
+
+    The source raises BadSettings, naming the file and never its content, when it cannot be read or holds no token.
+    Source: RFC 6750 section 2.1 (the grammar also keeps line breaks out of the header).
+    """
+
+    def token() -> str:
+        try:
+            written = path.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadSettings(f"the token file {path} cannot be read") from error
+        if not _BEARER.fullmatch(written):
+            raise BadSettings(f"the token file {path} holds no bearer token")
+        return written
+
+    return token
