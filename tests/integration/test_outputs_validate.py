@@ -1,0 +1,194 @@
+"""On a real server: HAPI finds no error in anything we write, holds it once, and gives back what was computed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from threading import Barrier
+
+import httpx
+import pytest
+
+from adapter.domain.ids import PatientId, ResourceVersion
+from adapter.domain.outcome import TransactionBundle, WriteReceipt
+from adapter.domain.risk import Outcome
+from adapter.domain.timeline import Timeline
+from adapter.fhir.client import FhirClient
+from adapter.fhir.delivery import OutputMode
+from adapter.fhir.encode import to_percent
+from adapter.fhir.entries import canonical_json, read_json
+from adapter.fhir.submit import submit
+from tests.fakes.assessments import assessment, complete_records, resources_of
+from tests.fakes.postoperative import forecast, timeline
+from tests.peers.hapi import Hapi
+from tests.validators.defects import DEFECTS, with_defect
+
+# What HAPI 8.8 lets pass at $validate; the offline gate catches each of them.
+_UNSEEN_BY_HAPI: frozenset[str] = frozenset({"wrong reference target"})
+
+
+@pytest.fixture
+def client(hapi: Hapi) -> Iterator[FhirClient]:
+    with FhirClient(hapi.base_url) as open_client:
+        yield open_client
+
+
+def _patient(patient_id: str, patient: Timeline | None = None) -> Timeline:
+    """A patient of this test's own, so that tests do not meet on the one server."""
+    patient = patient or timeline()
+    person = replace(
+        patient.person,
+        patient_id=PatientId(patient_id),
+        identifiers=(),
+        source=ResourceVersion("Patient", patient_id, "1"),
+    )
+    return replace(patient, person=person)
+
+
+def _load_inputs(client: FhirClient, patient: Timeline) -> None:
+    """Store a stub of every resource the result will cite."""
+    patient_id = str(patient.person.patient_id)
+    subject = {"reference": f"Patient/{patient_id}"}
+    client.put("Patient", patient_id, canonical_json({"resourceType": "Patient", "id": patient_id}))
+    stubs = {
+        "Observation": {"status": "final", "code": {"text": "stub"}},
+        "Procedure": {"status": "completed"},
+        "Condition": {},
+    }
+    for source in patient.sources():
+        if source.resource_type in stubs:
+            stub = {
+                "resourceType": source.resource_type,
+                "id": source.resource_id,
+                "subject": subject,
+                **stubs[source.resource_type],
+            }
+            client.put(source.resource_type, source.resource_id, canonical_json(stub))
+
+
+def _bundle(patient: Timeline) -> TransactionBundle:
+    return assessment(patient, patient_id=str(patient.person.patient_id))
+
+
+def test_hapi_finds_no_error_in_what_we_write(hapi: Hapi, tmp_path: Path) -> None:
+    """$validate gives zero errors for every resource of every kind of assessment."""
+    complete = complete_records(tmp_path)
+    bundles = [
+        assessment(mode=OutputMode.DEMO),
+        assessment(policy=complete),
+        assessment(timeline(changes={"creatinine": 250.0}), policy=complete),
+        assessment(timeline(changes={"ene_path": "negative", "pN": "pN1", "pT": "pT2"}), policy=complete),
+        assessment(timeline(changes={"histology": "not_scc"}), policy=complete),
+    ]
+    for bundle in bundles:
+        for resource_type, content in resources_of(bundle).items():
+            assert hapi.validate(content, resource_type) == []
+
+
+def test_hapi_is_a_judge(hapi: Hapi) -> None:
+    """The same call does report the seeded defects, all but the one that HAPI is known to let pass."""
+    ours = resources_of(assessment())
+    unseen = {name for name in DEFECTS if not hapi.validate(with_defect(name, ours), DEFECTS[name][0])}
+    assert unseen == _UNSEEN_BY_HAPI
+
+
+def test_what_hapi_gives_back_is_what_was_computed(hapi: Hapi, client: FhirClient) -> None:
+    """Every percentage, horizon and verdict read back equals the forecast and the bundle."""
+    patient = _patient("out-read-back")
+    _load_inputs(client, patient)
+    bundle = _bundle(patient)
+    receipt = submit(client, bundle)
+    assert receipt.written
+    for version in receipt.versions:
+        found = httpx.get(f"{hapi.base_url}/{version.resource_type}/{version.resource_id}").content
+        stored = read_json(found)
+        ours = read_json(resources_of(bundle)[version.resource_type])
+        for resource in (stored, ours):
+            resource.pop("meta")
+            resource.pop("text", None)
+        assert _bare(stored) == _bare(ours), version.resource_type
+    risk = read_json(httpx.get(f"{hapi.base_url}/{bundle.resources[1]}").content)
+    written = json.loads(canonical_json(risk["prediction"]), parse_float=Decimal)
+    computed = forecast(patient).incidences
+    assert [entry["probabilityDecimal"] for entry in written] == [to_percent(entry.probability) for entry in computed]
+    assert len(written) == 4 * len(Outcome)
+
+
+def _bare(value: object) -> object:
+    """HAPI strips versions from references by default; Provenance keeps them as identifiers."""
+    if isinstance(value, list):
+        return [_bare(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            key: str(item).partition("/_history/")[0] if key == "reference" else _bare(item)
+            for key, item in value.items()
+        }
+    return value
+
+
+def _versions_held(hapi: Hapi, bundle: TransactionBundle) -> list[str]:
+    return [
+        str(read_json(httpx.get(f"{hapi.base_url}/{reference}").content)["meta"]["versionId"])  # type: ignore[index]
+        for reference in bundle.resources
+    ]
+
+
+def test_ten_submissions_leave_version_one(hapi: Hapi, client: FhirClient) -> None:
+    """Ten times the same assessment: one RiskAssessment, one CarePlan, versionId still 1."""
+    patient = _patient("out-ten-times")
+    _load_inputs(client, patient)
+    receipts = [submit(client, _bundle(patient)) for _ in range(10)]
+    assert [receipt.written for receipt in receipts] == [True] + [False] * 9
+    assert _versions_held(hapi, _bundle(patient)) == ["1", "1", "1", "1"]
+    for kind in ("RiskAssessment", "CarePlan"):
+        found = client.search(kind, [("patient", str(patient.person.patient_id))])
+        assert len(found.matches) == 1
+
+
+def test_writers_at_once_leave_version_one(hapi: Hapi, client: FhirClient) -> None:
+    """Four writers at the same moment leave one of each in its first version (F-43)."""
+    patient = _patient("out-at-once")
+    _load_inputs(client, patient)
+    bundle, barrier = _bundle(patient), Barrier(4)
+
+    def write() -> WriteReceipt:
+        with FhirClient(hapi.base_url) as own:
+            barrier.wait()
+            return submit(own, bundle)
+
+    with ThreadPoolExecutor(4) as pool:
+        receipts = [future.result() for future in [pool.submit(write) for _ in range(4)]]
+    assert len({receipt.versions for receipt in receipts}) == 1
+    assert _versions_held(hapi, bundle) == ["1", "1", "1", "1"]
+
+
+class _NamesIdsItself(httpx.HTTPTransport):
+    """HAPI as a server that does not let clients name ids: only its own statement says otherwise."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = super().handle_request(request)
+        if not request.url.path.endswith("/metadata"):
+            return response
+        response.read()
+        statement = read_json(response.content)
+        for resource in statement["rest"][0]["resource"]:  # type: ignore[index]
+            resource["interaction"] = [code for code in resource["interaction"] if code["code"] != "update"]
+        return httpx.Response(200, content=canonical_json(statement), request=request)
+
+
+def test_a_server_that_names_ids_itself_holds_it_once_too(hapi: Hapi, client: FhirClient) -> None:
+    """Without client ids: conditional creates, found again by identifier, one of each after three submissions."""
+    patient = _patient("out-server-ids", timeline(changes={"ecog": 1.0}))
+    _load_inputs(client, patient)
+    bundle = assessment(patient, patient_id=str(patient.person.patient_id), mode=OutputMode.DEMO)
+    with FhirClient(hapi.base_url, transport=_NamesIdsItself()) as closed:
+        receipts = [submit(closed, bundle) for _ in range(3)]
+    assert len({receipt.versions for receipt in receipts}) == 1
+    assert [version.version for version in receipts[0].versions] == ["1", "1", "1", "1"]
+    assert not {f"{entry.resource_type}/{entry.resource_id}" for entry in receipts[0].versions} & set(bundle.resources)
+    found = client.search("RiskAssessment", [("patient", str(patient.person.patient_id))])
+    assert len(found.matches) == 1
