@@ -27,7 +27,7 @@ from adapter.fhir.identity import Identity
 from benchmarks.rows import Row
 from tests.fakes.fhir_wire import LinkStyle
 
-PATIENTS, PER_PATIENT, PAGE_SIZE, ROUNDS = 20, 200, 50, 9
+PATIENTS, PER_PATIENT, PAGE_SIZE, ROUNDS = 20, 200, 50, 15
 FEW, MANY = 10, 1_000
 _COMMAND = "python -m benchmarks.pull"
 

@@ -19,13 +19,14 @@ _PATIENT = re.compile(rf"Patient/({_ID})(?:/_history/{_ID})?")
 _ISSUE_TOKEN = re.compile(r"[a-z][a-z-]{0,39}")
 _ISSUE_PLACE = re.compile(r"[A-Za-z][A-Za-z0-9.\[\]]{0,119}")  # a path; a predicate could quote a value
 
+_ID_AND_VERSION = re.compile(rf"{_ID} {_ID}")
 _TYPE_NAME = re.compile(_TYPE)
 _TypeName = Annotated[str, msgspec.Meta(pattern=rf"\A{_TYPE}\Z")]
 _Id = Annotated[str, msgspec.Meta(pattern=rf"\A{_ID}\Z")]
 
 
 class _Meta(msgspec.Struct, rename="camel"):
-    version_id: _Id | None = None
+    version_id: str | None = None
     last_updated: str | None = None
 
 
@@ -34,10 +35,10 @@ class _Reference(msgspec.Struct):
 
 
 class Head(msgspec.Struct, rename="camel"):
-    """What every resource says about itself; decoding checks the grammar of id and version."""
+    """What every resource says about itself, as written."""
 
     resource_type: str
-    id: _Id | None = None
+    id: str | None = None
     meta: _Meta | None = None
     subject: _Reference | None = None
     patient: _Reference | None = None
@@ -82,7 +83,8 @@ def match_of(head: Head, content: bytes) -> Match:
     """Join a head and the bytes it was read from (strict JSON).
 
     A missing versionId becomes `sha256-` and 32 hexadecimal digits of the content: every version has a name.
-    head.resource_type is known to be a type name. Raises MalformedResource without an id.
+    head.resource_type is known to be a type name. Raises MalformedResource without an id, or with an
+    illegal id or version.
     """
     if head.id is None:
         raise MalformedResource(f"{head.resource_type} without an id")
@@ -90,6 +92,8 @@ def match_of(head: Head, content: bytes) -> Match:
     version = meta.version_id if meta else None
     if version is None:
         version = f"sha256-{content_hash(content)[:32]}"
+    if not _ID_AND_VERSION.fullmatch(f"{head.id} {version}"):
+        raise MalformedResource(f"{head.resource_type} with an illegal id or versionId")
     about = head.subject or head.patient
     return Match(
         resource=RawResource(version=ResourceVersion(head.resource_type, head.id, version), content=content),
