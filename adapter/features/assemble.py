@@ -65,9 +65,11 @@ def missing_inputs(model_input: ModelInput, contract: ModelContract) -> tuple[st
 def number_of(entry: Measurement) -> float:
     """The number a model reads for a measurement, in its canonical unit.
 
-    Below a detection limit: limit / sqrt(2); above one: the limit. Raises TypeError for a coded finding.
-    Source: Hornung and Reed 1990 (substitution for non-detects); clinical.md section 5, trap 5.
+    Below a detection limit: limit / sqrt(2); above one: the limit. Raises TypeError for a coded finding,
+    UnusableInput for a number that is not finite. Source: Hornung and Reed 1990, substitution for non-detects.
     """
+    if not math.isfinite(entry.number):
+        raise UnusableInput(f"{entry.feature} is not a finite number")
     return entry.number / math.sqrt(2.0) if entry.comparator in _BELOW else entry.number
 
 

@@ -20,7 +20,7 @@ MARGIN_FEATURES = frozenset({"margin_class", "margin_mm"})
 RELAPSES = frozenset({"recurrence", "local_recurrence", "regional_recurrence", "distant_metastasis", "progression"})
 _DISTANT = frozenset({("cM", "cM1"), ("pM", "pM1"), ("disease_status", "distant_metastasis")})
 _SPECIMEN_SLACK = timedelta(days=1)  # a specimen may be dated up to a day before the procedure that removed it
-_EPISODE = timedelta(days=30)  # a re-resection within it belongs to the same episode (clinical.md, 1c)
+_EPISODE = timedelta(days=30)  # a re-resection within it belongs to the same episode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,6 @@ def standing(record: PatientRecord, policy: LandmarkPolicy, at: datetime | None 
     surgery, pathological stage and margin status of one episode are known is the decision landmark; whatever material
     became known later makes follow-up landmarks, of which the newest is returned. Material known within the quiet time
     of the last one joins its landmark, whose time is the largest `known`. Raises ValueError for an `at` without offset.
-    Source: design, section 4 items 1 and 2; clinical.md 1c and 4.
     """
     known = record if at is None else _known_by(record, at)
     surgery = _index_surgery(known, policy)
