@@ -32,6 +32,7 @@ from adapter.domain.tristate import TriState
 
 _DAYS_PER_MONTH = 365.25 / 12
 _TUMOUR_BOARD = "MDT"
+_SCOPE_WORDS = {TriState.TRUE: "in", TriState.FALSE: "out", TriState.UNKNOWN: "unknown"}
 _ADVICE_AGAINST = frozenset({Verdict.DISCORDANT, Verdict.CONTRAINDICATED})
 
 
@@ -97,6 +98,19 @@ def decide(findings: Findings, policy: Policy) -> Decision:
         actions=tuple(_verdict_on(action, scope, findings, policy) for action in policy.actions),
         reasons=tuple(_reasons(scope, findings, policy)),
     )
+
+
+def summary(decision: Decision) -> Mapping[str, object]:
+    """Write a decision the way `policy try --json` prints it: scope in, out or unknown; a verdict per action."""
+    return {
+        "scope": _SCOPE_WORDS[decision.scope],
+        "risk_group": decision.risk_group.value,
+        "actions": {entry.action: entry.verdict.value for entry in decision.actions},
+        "reasons": [
+            {"code": reason.code, "sentence": reason.sentence, "evidence": list(reason.evidence)}
+            for reason in decision.reasons
+        ],
+    }
 
 
 def policy_table(policy: Policy) -> tuple[PolicyRow, ...]:

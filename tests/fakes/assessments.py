@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from adapter.decision.policy import Policy, load_policy
 from adapter.decision.propose import propose
+from adapter.decision.tables import SHIPPED
 from adapter.domain.ids import PatientId, SeriesUid, StudyUid
 from adapter.domain.imaging import ImageDescriptors
 from adapter.domain.outcome import TransactionBundle
@@ -19,15 +19,11 @@ from tests.fakes.postoperative import SURGERY, forecast, timeline
 
 BASE_URL = "http://127.0.0.1:8080/fhir"
 MAPPING_DIGEST = "cd" * 32
-_COMPLETE = ("prior_rt_neck", "salvage", "second_primary", "neoadjuvant_ici", "cisplatin_allergy", "pregnancy")
 
 
-def complete_records(folder: Path) -> Policy:
-    """The shipped policy at a site that declares its records complete."""
-    (folder / "rules.toml").write_text(
-        "".join(f'[[assumption]]\nfeature = "{name}"\nenabled = true\n' for name in _COMPLETE)
-    )
-    return load_policy(site_folder=folder)
+def complete_records() -> Policy:
+    """The shipped policy at a site that declares its records complete, as the sandbox hospital does."""
+    return load_policy(site_folder=SHIPPED / "sandbox")
 
 
 def assessment(

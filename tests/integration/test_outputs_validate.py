@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from threading import Barrier
 
 import httpx
@@ -54,7 +53,7 @@ def _load_inputs(client: FhirClient, patient: Timeline) -> None:
     patient_id = str(patient.person.patient_id)
     subject = {"reference": f"Patient/{patient_id}"}
     client.put("Patient", patient_id, canonical_json({"resourceType": "Patient", "id": patient_id}))
-    stubs = {
+    stubs: dict[str, dict[str, object]] = {
         "Observation": {"status": "final", "code": {"text": "stub"}},
         "Procedure": {"status": "completed"},
         "Condition": {},
@@ -74,9 +73,9 @@ def _bundle(patient: Timeline) -> TransactionBundle:
     return assessment(patient, patient_id=str(patient.person.patient_id))
 
 
-def test_hapi_finds_no_error_in_what_we_write(hapi: Hapi, tmp_path: Path) -> None:
+def test_hapi_finds_no_error_in_what_we_write(hapi: Hapi) -> None:
     """$validate gives zero errors for every resource of every kind of assessment."""
-    complete = complete_records(tmp_path)
+    complete = complete_records()
     bundles = [
         assessment(mode=OutputMode.DEMO),
         assessment(policy=complete),

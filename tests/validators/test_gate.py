@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 
@@ -43,9 +42,9 @@ def test_no_single_one_is_enough() -> None:
         assert not all(kept), dropped
 
 
-def test_everything_we_write_passes(tmp_path: Path) -> None:
+def test_everything_we_write_passes() -> None:
     """Every kind of assessment, in every mode that may be written, has no error in any validator."""
-    complete = complete_records(tmp_path)
+    complete = complete_records()
     bundles = [
         assessment(mode=OutputMode.DEMO),
         assessment(policy=complete),

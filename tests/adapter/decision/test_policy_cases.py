@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from adapter.decision.policy import Policy, load_policy
-from adapter.decision.propose import Decision, evaluate_features
+from adapter.decision.propose import Decision, evaluate_features, summary
 
 _CASES = sorted((Path(__file__).parents[2] / "golden" / "policy").iterdir())
-_SCOPE = {"true": "in", "false": "out", "unknown": "unknown"}
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +29,10 @@ def test_the_vignette_comes_out_as_a_clinician_wrote_it(folder: Path, policy: Po
     """Scope, risk group and the verdict on every action are those derived by hand from the rules."""
     expected = json.loads((folder / "expected.json").read_text())
     decision = _decide(folder, policy)
-    assert _SCOPE[decision.scope.value] == expected["scope"]
-    assert {entry.action: entry.verdict.value for entry in decision.actions} == expected["actions"]
-    assert decision.risk_group.value == expected["risk_group"]
+    printed = summary(decision)
+    assert {key: printed[key] for key in ("scope", "risk_group", "actions")} == {
+        key: expected[key] for key in ("scope", "risk_group", "actions")
+    }
     assert set(expected["reasons"]) <= {reason.code for reason in decision.reasons}
 
 

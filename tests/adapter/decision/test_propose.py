@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from adapter.decision.policy import Policy, features_read, load_policy
 from adapter.decision.propose import evaluate_features, policy_table, propose
+from adapter.decision.tables import SHIPPED
 from adapter.domain.period import Period
 from adapter.domain.plan import CarePlanProposal, RiskGroup, Verdict
 from adapter.domain.record import Diagnosis, ProcedureEvent
@@ -138,14 +138,10 @@ def test_without_a_site_declaration_absence_of_a_record_goes_to_the_board() -> N
     assert {entry.verdict for entry in proposal.actions} == {Verdict.NOT_ASSESSABLE, Verdict.CONCORDANT}
 
 
-@pytest.fixture
-def declared(tmp_path: Path) -> Policy:
-    """A policy whose site declares its records complete."""
-    names = ("prior_rt_neck", "salvage", "second_primary", "neoadjuvant_ici", "cisplatin_allergy", "pregnancy")
-    (tmp_path / "rules.toml").write_text(
-        "".join(f'[[assumption]]\nfeature = "{name}"\nenabled = true\n' for name in names)
-    )
-    return load_policy(site_folder=tmp_path)
+@pytest.fixture(scope="module")
+def declared() -> Policy:
+    """A policy whose site declares its records complete, as the sandbox hospital does."""
+    return load_policy(site_folder=SHIPPED / "sandbox")
 
 
 def test_a_site_that_declares_its_records_complete_gets_a_verdict_and_the_assumption(declared: Policy) -> None:

@@ -7,7 +7,6 @@ import re
 from dataclasses import replace
 from datetime import UTC, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,18 +121,18 @@ def test_live_mode_knows_what_is_unverified() -> None:
     }
 
 
-def test_the_plan_is_a_draft_proposal(tmp_path: Path) -> None:
+def test_the_plan_is_a_draft_proposal() -> None:
     """Nothing becomes an order by itself, and the numbers it rests on are one step away."""
-    bundle = assessment(policy=complete_records(tmp_path))
+    bundle = assessment(policy=complete_records())
     plan = _read(bundle, "CarePlan")
     assert (plan["status"], plan["intent"]) == ("draft", "proposal")
     assert plan["supportingInfo"] == [{"reference": bundle.resources[1]}]
     assert "display" not in plan["subject"]
 
 
-def test_what_is_contraindicated_is_written_as_not_to_be_done(tmp_path: Path) -> None:
+def test_what_is_contraindicated_is_written_as_not_to_be_done() -> None:
     """With failing kidneys both cisplatin regimens carry doNotPerform, and nothing else does."""
-    policy = complete_records(tmp_path)
+    policy = complete_records()
     plan = _read(assessment(timeline(changes={"creatinine": 200.0}), policy=policy), "CarePlan")
     forbidden = {
         activity["detail"]["code"]["coding"][-1]["code"]
