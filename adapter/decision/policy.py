@@ -108,6 +108,7 @@ class Action:
     coding: Coding | None
     lines: tuple[VerdictLine, ...]
     otherwise: Verdict
+    otherwise_sentence: str
     out_of_scope: Verdict
     undecided: Verdict
     evidence: tuple[str, ...]
@@ -349,6 +350,7 @@ class _Compiler:
                 for line in row.verdicts
             ),
             otherwise=Verdict(row.otherwise),
+            otherwise_sentence=row.otherwise_sentence,
             out_of_scope=Verdict(row.out_of_scope),
             undecided=Verdict(row.undecided),
             evidence=row.evidence,

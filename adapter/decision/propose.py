@@ -197,7 +197,7 @@ def _verdict_in_scope(action: Action, findings: Findings) -> ActionVerdict:
         if judged.truth is TriState.TRUE:
             break
     else:
-        otherwise = RuleReason(code=action.code, sentence="No rule of this action applies.", evidence=action.evidence)
+        otherwise = RuleReason(code=action.code, sentence=action.otherwise_sentence, evidence=action.evidence)
         possible.append((action.otherwise, otherwise))
     verdicts = {verdict for verdict, _ in possible}
     if len(verdicts) == 1:

@@ -199,6 +199,7 @@ class ActionRow(_Row, frozen=True, kw_only=True):
     kind: ActivityKind
     regimen: str
     otherwise: Verdicts
+    otherwise_sentence: str
     source: str
     verdicts: tuple[VerdictRow, ...]
     out_of_scope: Verdicts = "out_of_scope"
