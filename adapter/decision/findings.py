@@ -202,6 +202,9 @@ def _earlier_events(timeline: Timeline) -> Mapping[str, Finding | None]:
     ]
     second = [(entry.confirmed, entry.source) for entry in timeline.diagnoses if entry.kind == "second_primary"]
     distant = [(entry.confirmed, entry.source) for entry in timeline.diagnoses if entry.kind == "distant_metastasis"]
+    distant += [
+        (TriState.TRUE, entry.source) for entry in timeline.of("disease_status") if entry.value == "distant_metastasis"
+    ]
     events = {
         "prior_rt_neck": radiotherapy,
         "neoadjuvant_ici": pembrolizumab,
@@ -252,8 +255,6 @@ def _age_at(birth: Period, surgery: Period, sources: tuple[ResourceVersion, ...]
 
 
 def _known_key(name: str, policy: Policy) -> FeatureKey:
-    if name in {"M", "pathological_M"}:
-        return policy.features["cM"]
     if name not in policy.names:
         raise UnusableInput(f"feature {name[:40]!r} is not one the policy knows")
     return policy.features[policy.names[name]]

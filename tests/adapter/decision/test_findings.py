@@ -118,6 +118,15 @@ def test_silence_about_the_past_stays_silence() -> None:
     assert not {"prior_rt_neck", "salvage", "second_primary", "neoadjuvant_ici", "pregnancy"} & set(found)
 
 
+def test_any_sign_of_distant_metastasis_counts() -> None:
+    """Only a recorded M0 denies it; a status, a stage or a diagnosis that says M1 outweighs it."""
+    assert _category(findings_at(timeline(), _POLICY)["distant_metastasis"]) == {"no"}
+    assert "distant_metastasis" not in findings_at(timeline(changes={"cM": None}), _POLICY)
+    for sign in ({"disease_status": "distant_metastasis"}, {"pM": "pM1"}, {"cM": "cM1"}):
+        found = findings_at(timeline(changes=sign), _POLICY)
+        assert _category(found["distant_metastasis"]) == {"yes"}
+
+
 def test_lymphatic_and_vascular_invasion_make_one() -> None:
     """Either makes lymphovascular invasion present; only both absent make it absent."""
     present = findings_given({"lymphatic_invasion": "absent", "vascular_invasion": "present"}, LANDMARK, _POLICY)
