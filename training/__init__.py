@@ -1,0 +1,1 @@
+"""Making models: cohorts, fitting, evaluation, export. torch lives here and nowhere else."""
