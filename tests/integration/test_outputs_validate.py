@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
+from multiprocessing import get_context
 from threading import Barrier
 
 import httpx
@@ -148,16 +149,32 @@ def test_ten_submissions_leave_version_one(hapi: Hapi, client: FhirClient) -> No
         assert len(found.matches) == 1
 
 
-def test_writers_at_once_leave_version_one(hapi: Hapi, client: FhirClient) -> None:
-    """Four writers at the same moment leave one of each in its first version (F-43)."""
+def _submit_from_a_process(base_url: str, bundle: TransactionBundle) -> WriteReceipt:
+    with FhirClient(base_url) as own:
+        return submit(own, bundle)
+
+
+def test_two_processes_at_once_leave_version_one(hapi: Hapi, client: FhirClient) -> None:
+    """Two processes that write the same assessment leave one of each in its first version (F-43)."""
+    patient = _patient("out-two-processes")
+    _load_inputs(client, patient)
+    bundle = _bundle(patient)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        waiting = [pool.submit(_submit_from_a_process, hapi.base_url, bundle) for _ in range(4)]
+        receipts = [future.result() for future in waiting]
+    assert len({receipt.versions for receipt in receipts}) == 1
+    assert _versions_held(hapi, bundle) == ["1", "1", "1", "1"]
+
+
+def test_writers_at_the_same_moment_leave_version_one(hapi: Hapi, client: FhirClient) -> None:
+    """Four writers released together leave one of each in its first version."""
     patient = _patient("out-at-once")
     _load_inputs(client, patient)
     bundle, barrier = _bundle(patient), Barrier(4)
 
     def write() -> WriteReceipt:
-        with FhirClient(hapi.base_url) as own:
-            barrier.wait()
-            return submit(own, bundle)
+        barrier.wait()
+        return _submit_from_a_process(hapi.base_url, bundle)
 
     with ThreadPoolExecutor(4) as pool:
         receipts = [future.result() for future in [pool.submit(write) for _ in range(4)]]
