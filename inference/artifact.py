@@ -1,0 +1,147 @@
+"""A model bundle on disk: a folder with a manifest, refused whole when anything is not what the manifest says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.contract import BundleIdentity, BundleRefused, ModelContract, SequenceInput, StaticInput
+
+MANIFEST = "manifest.json"
+GRAPH = "risk.onnx"
+GOLDEN = "golden.json"
+FORMAT = 1
+_KINDS = frozenset({"real", "simulated"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GoldenVectors:
+    """Inputs and the outputs they must give on any machine, within 1e-5. Arrays as `ModelInput`, batched (B, ...)."""
+
+    inputs: Mapping[str, NDArray[np.float32]]
+    outputs: Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bundle:
+    """A bundle whose every file has the hash of its manifest. about: the manifest, for people."""
+
+    identity: BundleIdentity
+    contract: ModelContract
+    graph: bytes = field(repr=False)
+    golden: GoldenVectors = field(repr=False)
+    about: Mapping[str, object] = field(repr=False)
+    folder: Path
+
+
+def shipped_bundle() -> Path:
+    """The folder of the newest bundle that comes with adjuvant."""
+    folders = sorted(path for path in Path(str(files("inference"))).joinpath("bundles").iterdir() if path.is_dir())
+    if not folders:
+        raise BundleRefused("no bundle is installed")
+    return folders[-1]
+
+
+def list_bundles() -> tuple[Path, ...]:
+    """Every folder that comes with adjuvant, sorted by name."""
+    root = Path(str(files("inference"))).joinpath("bundles")
+    return tuple(sorted(path for path in root.iterdir() if (path / MANIFEST).is_file()))
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read and check. Raises BundleRefused naming the file or key: missing, altered, of another format or schema."""
+    content = _read(folder / MANIFEST)
+    try:
+        manifest = json.loads(content)
+    except ValueError as error:
+        raise BundleRefused(f"{MANIFEST} is not JSON") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BundleRefused(f"{MANIFEST}: format is not {FORMAT}")
+    checked = {name: _checked(folder, name, manifest) for name in (GRAPH, GOLDEN)}
+    for name in _mapping(manifest, "files").keys() - checked.keys():
+        _checked(folder, str(name), manifest)
+    contract = _contract(manifest)
+    if contract.schema_sha256 != manifest.get("schema_sha256"):
+        raise BundleRefused(f"{MANIFEST}: schema_sha256 is not that of its contract")
+    if manifest.get("training_data_kind") not in _KINDS:
+        raise BundleRefused(f"{MANIFEST}: training_data_kind is neither real nor simulated")
+    return Bundle(
+        identity=BundleIdentity(
+            name=contract.model_name,
+            version=contract.model_version,
+            digest=hashlib.sha256(content).hexdigest(),
+            training_data=str(manifest["training_data_kind"]),
+        ),
+        contract=contract,
+        graph=checked[GRAPH],
+        golden=_golden(checked[GOLDEN]),
+        about=manifest,
+        folder=folder,
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleRefused(f"{path.name} cannot be read") from error
+
+
+def _mapping(manifest: Mapping[str, object], key: str) -> Mapping[str, object]:
+    value = manifest.get(key)
+    if not isinstance(value, dict):
+        raise BundleRefused(f"{MANIFEST}: {key} is missing")
+    return value
+
+
+def _checked(folder: Path, name: str, manifest: Mapping[str, object]) -> bytes:
+    wanted = _mapping(manifest, "files").get(name)
+    if Path(name).name != name:
+        raise BundleRefused(f"{MANIFEST}: a file outside the bundle is named")
+    content = _read(folder / name)
+    if hashlib.sha256(content).hexdigest() != wanted:
+        raise BundleRefused(f"{name} does not have the hash of the manifest")
+    return content
+
+
+def _contract(manifest: Mapping[str, object]) -> ModelContract:
+    stated = _mapping(manifest, "contract")
+    try:
+        return ModelContract(
+            model_name=str(stated["model_name"]),
+            model_version=str(stated["model_version"]),
+            static=tuple(
+                StaticInput(
+                    name=entry["name"],
+                    feature=entry["feature"],
+                    unit=entry["unit"],
+                    levels=tuple((str(category), float(number)) for category, number in entry["levels"]),
+                    required=entry["required"],
+                )
+                for entry in stated["static"]  # type: ignore[attr-defined]  # any other shape ends below
+            ),
+            sequence=tuple(SequenceInput(**entry) for entry in stated["sequence"]),  # type: ignore[attr-defined]
+            sequence_length=int(stated["sequence_length"]),  # type: ignore[call-overload]
+            horizon_quarters=int(stated["horizon_quarters"]),  # type: ignore[call-overload]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleRefused(f"{MANIFEST}: contract is not one") from error
+
+
+def _golden(content: bytes) -> GoldenVectors:
+    try:
+        stated = json.loads(content)
+        sides = [
+            {name: np.asarray(values, dtype=np.float32) for name, values in stated[side].items()}
+            for side in ("inputs", "outputs")
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleRefused(f"{GOLDEN} holds no vectors") from error
+    return GoldenVectors(inputs=sides[0], outputs=sides[1])

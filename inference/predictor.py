@@ -1,0 +1,122 @@
+"""The ONNX session: one forward pass, checked on the way in and on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from inference.artifact import Bundle
+from inference.contract import (
+    BundleIdentity,
+    BundleRefused,
+    ContractBreach,
+    ModelContract,
+    ModelInput,
+    ModelOutput,
+)
+
+INPUTS = ("static", "static_mask", "sequence", "sequence_mask", "years_since_surgery")
+OUTPUTS = ("recurrence", "death_without_recurrence", "death")
+_TOLERANCE = 1e-5  # one model gives the same numbers on any processor within this
+_ROUNDING = 1e-6
+
+
+class Predictor:
+    """A verified bundle, ready to predict. Safe to share between threads."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Build the session and prove it on the golden vectors. Raises BundleRefused naming what does not agree."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # a linear model gains nothing from more, and one thread is repeatable
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        try:
+            self._session = onnxruntime.InferenceSession(bundle.graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises plain classes of its extension module
+            raise BundleRefused("risk.onnx is no graph this runtime can load") from error
+        names = (
+            tuple(entry.name for entry in self._session.get_inputs()),
+            tuple(entry.name for entry in self._session.get_outputs()),
+        )
+        if names != (INPUTS, OUTPUTS):
+            raise BundleRefused("risk.onnx has other inputs or outputs than the contract")
+        self._bundle = bundle
+        self._prove()
+
+    @property
+    def contract(self) -> ModelContract:
+        """Order, units and shapes of the input."""
+        return self._bundle.contract
+
+    @property
+    def identity(self) -> BundleIdentity:
+        """Name, version and digest that every output carries."""
+        return self._bundle.identity
+
+    def predict(self, model_input: ModelInput) -> ModelOutput:
+        """One patient. Raises ContractBreach for an input or output outside the contract."""
+        return self.predict_many([model_input])[0]
+
+    def predict_many(self, model_inputs: Sequence[ModelInput]) -> list[ModelOutput]:
+        """Several patients in one pass, in order. Raises ContractBreach."""
+        for model_input in model_inputs:
+            self._check_input(model_input)
+        feed = {
+            name: np.stack([getattr(model_input, name) for model_input in model_inputs]) for name in INPUTS[:-1]
+        }
+        years = [[model_input.years_since_surgery] for model_input in model_inputs]
+        feed[INPUTS[-1]] = np.asarray(years, dtype=np.float32)
+        curves = self._run(feed)
+        return [
+            ModelOutput(recurrence=recurrence, death_without_recurrence=without, death=death)
+            for recurrence, without, death in zip(*curves, strict=True)
+        ]
+
+    def _run(self, feed: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        curves: list[NDArray[np.float32]] = self._session.run(list(OUTPUTS), feed)
+        rows = next(iter(feed.values())).shape[0]
+        for name, curve in zip(OUTPUTS, curves, strict=True):
+            if curve.shape != (rows, self.contract.horizon_quarters):
+                raise ContractBreach(f"{name} has another shape than the contract")
+            if not np.isfinite(curve).all() or curve.min() < 0.0 or curve.max() > 1.0:
+                raise ContractBreach(f"{name} is not a probability")
+            if (np.diff(curve, axis=1) < -_ROUNDING).any():
+                raise ContractBreach(f"{name} falls with the horizon")
+        if (curves[0] + curves[1] > 1.0 + _ROUNDING).any():
+            raise ContractBreach("exclusive outcomes exceed certainty")
+        return curves
+
+    def _check_input(self, model_input: ModelInput) -> None:
+        contract = self.contract
+        table = (contract.sequence_length, len(contract.sequence))
+        shapes = {
+            "static": (len(contract.static),),
+            "static_mask": (len(contract.static),),
+            "sequence": table,
+            "sequence_mask": table,
+            "sequence_age_days": table[:1],
+        }
+        for name, shape in shapes.items():
+            array = getattr(model_input, name)
+            if array.shape != shape or array.dtype != np.float32:
+                raise ContractBreach(f"{name} is not float32 of the contract's shape")
+            if not np.isfinite(array).all():
+                raise ContractBreach(f"{name} is not finite")
+        if not np.isfinite(model_input.years_since_surgery) or model_input.years_since_surgery < 0:
+            raise ContractBreach("years_since_surgery is not a time after surgery")
+
+    def _prove(self) -> None:
+        golden = self._bundle.golden
+        if tuple(golden.inputs) != INPUTS or tuple(golden.outputs) != OUTPUTS:
+            raise BundleRefused("golden.json names other inputs or outputs than the contract")
+        try:
+            curves = self._run(dict(golden.inputs))
+        except Exception as error:  # onnxruntime raises plain classes for a wrong shape
+            raise BundleRefused("risk.onnx fails on its golden vectors") from error
+        for name, curve in zip(OUTPUTS, curves, strict=True):
+            wanted = golden.outputs[name]
+            if curve.shape != wanted.shape or np.abs(curve - wanted).max() > _TOLERANCE:
+                raise BundleRefused(f"{name} differs from its golden vector")
