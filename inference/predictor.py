@@ -64,9 +64,7 @@ class Predictor:
         """Several patients in one pass, in order. Raises ContractBreach."""
         for model_input in model_inputs:
             self._check_input(model_input)
-        feed = {
-            name: np.stack([getattr(model_input, name) for model_input in model_inputs]) for name in INPUTS[:-1]
-        }
+        feed = {name: np.stack([getattr(model_input, name) for model_input in model_inputs]) for name in INPUTS[:-1]}
         years = [[model_input.years_since_surgery] for model_input in model_inputs]
         feed[INPUTS[-1]] = np.asarray(years, dtype=np.float32)
         curves = self._run(feed)

@@ -130,5 +130,3 @@ def _mark(cells: np.ndarray, days: float) -> None:
     quarter = int(days / DAYS_PER_QUARTER)
     if quarter < FIT_QUARTERS:
         cells[quarter] = 1.0
-
-

@@ -72,8 +72,7 @@ def read_hancock(folder: Path, terminology: Terminology) -> tuple[CohortPatient,
         {row["patient_id"]: row for row in read_rows(folder / name)} for name in FILES
     )
     return tuple(
-        _patient(key, clinical[key], pathology[key], blood.get(key, {}), targets[key], terminology)
-        for key in clinical
+        _patient(key, clinical[key], pathology[key], blood.get(key, {}), targets[key], terminology) for key in clinical
     )
 
 

@@ -24,7 +24,15 @@ _KEY = "bcr_patient_barcode"
 
 _SMOKING = {"1": "never", "2": "current", "3": "former", "4": "former", "5": "former"}
 _SITES = {
-    "oral_cavity": ("Oral Tongue", "Oral Cavity", "Floor of mouth", "Alveolar Ridge", "Buccal Mucosa", "Hard Palate", "Lip"),
+    "oral_cavity": (
+        "Oral Tongue",
+        "Oral Cavity",
+        "Floor of mouth",
+        "Alveolar Ridge",
+        "Buccal Mucosa",
+        "Hard Palate",
+        "Lip",
+    ),
     "oropharynx": ("Base of tongue", "Tonsil", "Oropharynx"),
     "hypopharynx": ("Hypopharynx",),
     "larynx": ("Larynx",),
@@ -73,9 +81,7 @@ def _patient(row: Mapping[str, str], forms: Iterable[Mapping[str, str]], termino
     for feature, column, meanings in _CODED:
         builder.measure(feature, meanings.get(row[column]), 0)
     builder.measure("nodes_positive", _number(row["lymph_nodes_examined_he_count"]), 0)
-    record = builder.record(
-        age_years=_number(row["age_at_initial_pathologic_diagnosis"]), sex=row["gender"].casefold()
-    )
+    record = builder.record(age_years=_number(row["age_at_initial_pathologic_diagnosis"]), sex=row["gender"].casefold())
     return CohortPatient(record=record, follow_up=_follow_up(list(forms)), excluded=_exclusion(row))
 
 
