@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,15 @@ from adapter.errors import BadMapping
 
 FEATURE_SYSTEM = "urn:adjuvant:feature"
 VALUE_SYSTEM = "urn:adjuvant:value"
+_TABLE_OF = {
+    "feature": "observations",
+    "value": "value_sets",
+    "condition": "conditions",
+    "procedure": "procedures",
+    "medication": "medications",
+    "days": "reporting_delays",
+}
+_PLACE = re.compile(r"`\$\.(?P<section>\w+)(?:\[(?P<row>\d+)\])?")  # where msgspec says that an error lies
 _TABLES = ("systems", "observations", "value_sets", "conditions", "procedures", "medications", "reporting_delays")
 
 
@@ -182,12 +192,27 @@ def load_terminology(mappings_folder: Path | None = None, site_folder: Path | No
     Raises BadMapping naming table and row: unknown key, duplicate code, unknown system, a row without a source.
     """
     content = {name: rows for table in _TABLES for name, rows in _read(table, mappings_folder, site_folder).items()}
-    try:
-        tables = msgspec.convert(content, _Tables)
-    except msgspec.ValidationError as error:
-        raise BadMapping(f"mapping tables: {error}") from error
+    tables = _typed(content)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return _indexed(tables, hashlib.sha256(canonical.encode()).hexdigest())
+
+
+def _typed(content: Mapping[str, object]) -> _Tables:
+    """Every row as its type. Raises BadMapping naming table and row."""
+    try:
+        return msgspec.convert(content, _Tables)
+    except msgspec.ValidationError as error:
+        place = _PLACE.search(str(error))
+        if place is None:
+            raise BadMapping(f"mapping tables: {error}") from error
+        section, number = place["section"], place["row"]
+        rows = content[section]
+        key = _name_of(rows[int(number)]) if number and isinstance(rows, list) else section
+        raise BadMapping(f"{_TABLE_OF.get(section, section)}: {key}: {error}") from error
+
+
+def _name_of(row: object) -> str:
+    return " ".join(str(part) for part in _row_key(row) if part is not None)
 
 
 def _read(table: str, folder: Path | None, site_folder: Path | None) -> dict[str, object]:
@@ -212,16 +237,26 @@ def _merged(shipped: object, site: object) -> object:
     if isinstance(shipped, dict) and isinstance(site, dict):
         return {**shipped, **site}
     if isinstance(shipped, list) and isinstance(site, list):
-        rows = {_row_key(row): row for row in shipped}
-        rows.update({_row_key(row): row for row in site})
-        return list(rows.values())
+        return list({**_by_key(shipped), **_by_key(site)}.values())
     return site
+
+
+def _by_key(rows: Iterable[object]) -> dict[tuple[object, ...], object]:
+    """The rows of one file by key. Raises BadMapping where two rows of it share one."""
+    by_key: dict[tuple[object, ...], object] = {}
+    for row in rows:
+        key = _row_key(row)
+        if key in by_key:
+            raise BadMapping(f"a mapping row for {_name_of(row)} stands twice")
+        by_key[key] = row
+    return by_key
 
 
 def _row_key(row: object) -> tuple[object, ...]:
     if not isinstance(row, dict):
         raise BadMapping("a mapping row is not a table")
-    return tuple(row.get(name) for name in ("key", "feature", "category", "kind", "site_group", "ingredient"))
+    names = ("key",) if "key" in row else ("feature", "category", "kind", "site_group", "ingredient")
+    return tuple(row.get(name) for name in names)
 
 
 def _indexed(tables: _Tables, digest: str) -> Terminology:
@@ -242,7 +277,7 @@ def _indexed(tables: _Tables, digest: str) -> Terminology:
             raise BadMapping(f"observations: {feature.key} is a number with a unit or a code without one")
     return Terminology(
         digest=digest,
-        features=MappingProxyType({row.key: row for row in features}),
+        features=_unique("observations", ((row.key, row) for row in features)),
         delay_days=MappingProxyType(dict(tables.days)),
         _feature_by_code=_unique(
             "observations", (((c.system, c.code), row.key) for row in features for c in row.codes)
