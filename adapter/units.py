@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from typing import cast
 
@@ -12,6 +13,7 @@ from ucumvert import PintUcumRegistry
 from adapter.errors import MalformedResource
 
 _LONGEST_UNIT = 64  # UCUM expressions are short; a longer one is not a unit
+_one_at_a_time = threading.Lock()  # pint builds its registry on first use and fills its caches unguarded
 
 
 class UnknownUnit(MalformedResource):
@@ -27,16 +29,18 @@ def _registry() -> PintUcumRegistry:
 def factor_between(source: str, target: str) -> float:
     """The number that turns a value in `source` into one in `target`, both UCUM codes.
 
-    The same code gives exactly 1.0. Raises UnknownUnit for anything that is not a unit or has another dimension.
+    The same code gives exactly 1.0. Safe to call from several threads. Raises UnknownUnit for anything that is not a
+    unit or has another dimension.
     """
     if source == target:
         return 1.0
     if len(source) > _LONGEST_UNIT:
         raise UnknownUnit("a unit of measure is too long to be one")
     try:
-        quantity = _registry().from_ucum(source)
-        wanted = _registry().from_ucum(target)
-        return cast(float, quantity.to(wanted.units).magnitude / wanted.magnitude)
+        with _one_at_a_time:
+            quantity = _registry().from_ucum(source)
+            wanted = _registry().from_ucum(target)
+            return cast(float, quantity.to(wanted.units).magnitude / wanted.magnitude)
     except (pint.PintError, LarkError, AttributeError, ValueError, TypeError, ZeroDivisionError) as error:
         # AttributeError: ucumvert answers a bare annotation such as `{score}` with text, which converts to nothing
         raise UnknownUnit(f"a unit does not convert to {target}") from error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from adapter.errors import BadData
@@ -45,3 +48,23 @@ def test_what_is_no_unit_is_refused_as_bad_data(source: str) -> None:
     with pytest.raises(UnknownUnit) as refusal:
         factor_between(source, "mg/L")
     assert isinstance(refusal.value, BadData)
+
+
+_AT_ONCE = """
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from adapter.units import factor_between
+units = [("mg/L", "mg/dL"), ("g/dL", "g/L"), ("cm", "mm"), ("10*3/uL", "10*9/L")] * 2
+barrier = Barrier(len(units))
+def convert(pair):
+    barrier.wait()
+    return factor_between(*pair)
+with ThreadPoolExecutor(len(units)) as pool:
+    print([round(factor, 6) for factor in pool.map(convert, units)])
+"""
+
+
+def test_the_first_conversions_may_come_together() -> None:
+    """Two cases that meet their first foreign unit at one moment both get their number (seen: KeyError in pint)."""
+    found = subprocess.run([sys.executable, "-c", _AT_ONCE], check=True, capture_output=True, text=True).stdout
+    assert found.strip() == str([0.1, 10.0, 10.0, 1.0] * 2)
