@@ -1,0 +1,137 @@
+"""Our application entity as a caller: one association at a time, its refusals named."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import (
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelMove,
+    Verification,
+)
+
+from adapter.dicom.limits import Limits
+from adapter.dicom.server import send_at_once
+from adapter.domain.ids import AETitle
+from adapter.errors import AccessRefused, PeerTimeout, PeerUnavailable, UnsupportedPeer
+
+_REJECTED_TRANSIENT = 2
+# (source, reason) of A-ASSOCIATE-RJ; source: PS3.8 section 9.3.4, table 9-21
+_REJECTIONS = {
+    (1, 1): "no reason given",
+    (1, 2): "application context not supported",
+    (1, 3): "calling AE title not recognised",
+    (1, 7): "called AE title not recognised",
+    (2, 1): "no reason given",
+    (2, 2): "protocol version not supported",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded",
+}
+_SUCCESS = 0x0000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """The archive we ask, and as whom. tls: a client context (see `tls`), None for plain TCP."""
+
+    host: str
+    port: int
+    ae_title: AETitle
+    calling_ae_title: AETitle
+    limits: Limits = field(default_factory=Limits)
+    tls: ssl.SSLContext | None = None
+
+
+@contextmanager
+def associated(archive: Archive, sop_class: str, *, answer_seconds: float) -> Iterator[Association]:
+    """Open an association for one SOP class, and release it however the block ends.
+
+    Raises PeerUnavailable (no connection, transient rejection, abort), AccessRefused (permanent rejection) and
+    UnsupportedPeer (the SOP class is not served).
+    """
+    entity = AE(ae_title=archive.calling_ae_title)
+    entity.connection_timeout = archive.limits.connect_seconds
+    entity.acse_timeout = archive.limits.association_seconds
+    entity.network_timeout = answer_seconds
+    entity.dimse_timeout = answer_seconds
+    entity.add_requested_context(sop_class)
+    sockets = _Sockets(archive.limits)
+    association = entity.associate(
+        archive.host,
+        archive.port,
+        ae_title=archive.ae_title,
+        max_pdu=archive.limits.pdu_bytes,
+        tls_args=(archive.tls, archive.host) if archive.tls else None,
+        evt_handlers=sockets.handlers(),
+    )
+    if not association.is_established:
+        sockets.close()
+        raise _refusal(association, archive, sop_class)
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+class _Sockets:
+    """The TCP socket of an association being made: set up when it opens, closed when it never does."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._silence_seconds = limits.network_silence_seconds
+        self._sockets: set[socket.socket] = set()
+
+    def handlers(self) -> list[tuple[Any, Any]]:
+        return [(evt.EVT_ACSE_SENT, self._asked), (evt.EVT_CONN_OPEN, self._opened)]
+
+    def close(self) -> None:
+        # pynetdicom forgets to close a socket that could not connect
+        for one in self._sockets:
+            one.close()
+
+    def _asked(self, event: Any) -> None:  # noqa: ANN401 (pynetdicom has no types)
+        transport = event.assoc.dul.socket
+        if transport is not None and transport.socket is not None:
+            self._sockets.add(transport.socket)
+
+    def _opened(self, event: Any) -> None:  # noqa: ANN401
+        connection = event.assoc.dul.socket.socket
+        send_at_once(connection)
+        # without it a peer that stops inside a PDU would hold the thread for ever
+        connection.settimeout(self._silence_seconds)
+
+
+def _refusal(association: Association, archive: Archive, sop_class: str) -> Exception:
+    answer = association.acceptor.primitive
+    if association.is_rejected:
+        reason = _REJECTIONS.get((answer.result_source, answer.diagnostic), "reason not in the standard")
+        sentence = f"{archive.ae_title} rejected the association of {archive.calling_ae_title}: {reason}"
+        return PeerUnavailable(sentence) if answer.result == _REJECTED_TRANSIENT else AccessRefused(sentence)
+    if answer is not None and not association.accepted_contexts and association.rejected_contexts:
+        return UnsupportedPeer(f"{archive.ae_title} does not serve SOP class {sop_class}")
+    return PeerUnavailable(f"no association with {archive.ae_title}: no connection, no answer, or aborted")
+
+
+def echo(archive: Archive) -> None:
+    """Return when the archive answers C-ECHO with success. Raises what `associated` raises, or PeerTimeout."""
+    seconds = archive.limits.answer_seconds
+    with associated(archive, Verification, answer_seconds=seconds) as association:
+        status = getattr(association.send_c_echo(), "Status", None)
+    if status is None:
+        raise PeerTimeout(f"{archive.ae_title} did not answer C-ECHO")
+    if status != _SUCCESS:
+        raise UnsupportedPeer(f"{archive.ae_title} answered C-ECHO with {status:04X}")
+
+
+def check_query_retrieve(archive: Archive) -> None:
+    """Return when the archive serves Study Root FIND and MOVE; nothing is asked. Raises what `associated` raises."""
+    for sop_class in (StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelMove):
+        with associated(archive, sop_class, answer_seconds=archive.limits.answer_seconds):
+            pass

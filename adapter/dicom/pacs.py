@@ -1,0 +1,110 @@
+"""The one door to images: find the series of a patient, and have one of them whole on disk."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from datetime import tzinfo
+from pathlib import Path
+from types import TracebackType
+
+from adapter.dicom.ae import Archive, check_query_retrieve, echo
+from adapter.dicom.find import find_availability, find_series, require_single_value
+from adapter.dicom.inbox import Inbox
+from adapter.dicom.move import retrieve
+from adapter.dicom.quiet import quiet_libraries
+from adapter.dicom.storage_scp import Listener, StorageScp
+from adapter.domain.imaging import DicomPatient, SeriesOnDisk, SeriesRef
+from adapter.errors import ConflictingInstance, PeerTimeout, PeerUnavailable, SeriesIncomplete, WrongPatient
+
+_OUT_OF_REACH = frozenset({"OFFLINE", "UNAVAILABLE"})
+
+
+class Pacs:
+    """An `ImageArchive` (see `pipeline.ports`): C-FIND, and C-MOVE to a Storage SCP of our own.
+
+    A context manager: the Storage SCP listens while the block runs. Safe to use from several threads; retrievals wait
+    for each other, because images of two C-MOVEs to one AE title cannot be told apart for certain (the Move
+    Originator fields are optional) and archives answer parallel ones with A702.
+    """
+
+    def __init__(self, archive: Archive, listener: Listener, *, folder: Path, zone: tzinfo) -> None:
+        """folder: of received series, ours alone. zone: of the archive's dates and times without offset."""
+        self._archive, self._listener, self._zone = archive, listener, zone
+        self._inbox = Inbox(folder, archive.limits)
+        self._scp = StorageScp(listener, self._inbox, archive.limits)
+        self._one_move = threading.Lock()
+
+    def __enter__(self) -> Pacs:
+        """Start listening. Raises BadSettings when the address cannot be had."""
+        quiet_libraries()
+        self._scp.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop listening; what is being received is aborted."""
+        self._scp.__exit__(kind, error, trace)
+
+    @property
+    def port(self) -> int:
+        """The port our Storage SCP listens on."""
+        return self._scp.port
+
+    @property
+    def unsolicited(self) -> int:
+        """How many instances came that nobody had asked for; refused, nothing of them is kept."""
+        return self._inbox.unsolicited
+
+    def echo(self) -> None:
+        """Return when the archive answers C-ECHO. Raises PeerUnavailable, PeerTimeout, AccessRefused."""
+        echo(self._archive)
+
+    def check(self) -> None:
+        """Return when the archive answers C-ECHO and serves the FIND and MOVE we need. Raises UnsupportedPeer too."""
+        echo(self._archive)
+        check_query_retrieve(self._archive)
+
+    def find_series(self, patient: DicomPatient) -> tuple[SeriesRef, ...]:
+        """Every series of one patient with its IMAGE-level UIDs; an empty tuple is an answer. See `find`."""
+        return find_series(self._archive, patient, self._zone)
+
+    def retrieve_series(self, patient: DicomPatient, ref: SeriesRef) -> SeriesOnDisk:
+        """All images of one series on disk.
+
+        Raises SeriesIncomplete with the counts, WrongPatient or ConflictingInstance (of such a series nothing stays on
+        disk), PeerUnavailable (also when the archive says the series is offline), PeerTimeout, AccessRefused,
+        UnsupportedPeer. Calling it again goes on with what had arrived.
+        """
+        require_single_value(patient.patient_id)
+        deadline = time.monotonic() + self._archive.limits.series_seconds
+        if not self._one_move.acquire(timeout=self._archive.limits.series_seconds):
+            raise PeerTimeout(f"series {ref.series_uid} waited too long for another retrieval to end")
+        try:
+            return self._retrieve(patient, ref, deadline)
+        finally:
+            self._one_move.release()
+
+    def forget(self, series: SeriesOnDisk) -> None:
+        """Remove the files of a series; it can be retrieved again."""
+        shutil.rmtree(series.folder, ignore_errors=True)
+
+    def _retrieve(self, patient: DicomPatient, ref: SeriesRef, deadline: float) -> SeriesOnDisk:
+        if not ref.instance_uids:
+            raise SeriesIncomplete(f"the archive lists no image of series {ref.series_uid}", expected=0, missing=0)
+        with self._inbox.expecting(patient, ref) as delivery:
+            if delivery.missing:
+                self._require_in_reach(ref)
+                try:
+                    retrieve(self._archive, delivery, self._listener.ae_title, deadline)
+                except (WrongPatient, ConflictingInstance):
+                    shutil.rmtree(delivery.folder, ignore_errors=True)
+                    raise
+            return delivery.series_on_disk()
+
+    def _require_in_reach(self, ref: SeriesRef) -> None:
+        availability = find_availability(self._archive, ref)
+        if availability in _OUT_OF_REACH:
+            raise PeerUnavailable(f"series {ref.series_uid} is {availability} in {self._archive.ae_title}")

@@ -1,0 +1,1 @@
+"""DICOM: the door, receiving, and volumes."""

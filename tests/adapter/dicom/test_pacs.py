@@ -1,0 +1,279 @@
+"""The door to images: what an archive does wrong, and the name under which it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from adapter.dicom.limits import Limits
+from adapter.domain.imaging import DicomPatient
+from adapter.errors import (
+    AccessRefused,
+    AdjuvantError,
+    BadIdentifier,
+    ConflictingInstance,
+    PeerTimeout,
+    PeerUnavailable,
+    SeriesIncomplete,
+    UnsupportedPeer,
+    WrongPatient,
+)
+from adapter.pipeline.ports import ImageArchive
+from adapter.sandbox.ct import CtOptions, simulated_ct
+from adapter.sandbox.pacs import PacsFaults
+from tests.adapter.dicom.conftest import HURRIED, OPTIONS, PATIENT, Hospital
+
+Build = Callable[..., Hospital]
+
+
+def _files(there: Hospital) -> int:
+    return sum(1 for path in there.folder.rglob("*") if path.is_file())
+
+
+def test_a_listed_series_is_whole_on_disk(hospital: Build) -> None:
+    """A retrieval returns one file per listed image, in the order of the list, after one C-MOVE of the series."""
+    there = hospital()
+    archive: ImageArchive = there.pacs
+    (ref,) = archive.find_series(PATIENT)
+    series = archive.retrieve_series(PATIENT, ref)
+    assert [file.exists() for file in series.files] == [True] * 6
+    assert len(ref.instance_uids) == 6
+    assert there.archive.moves == ["SERIES"]
+
+
+def test_the_same_series_has_the_same_digest(hospital: Build) -> None:
+    """Forgotten and retrieved again, a series has the digest it had; what is on disk is not asked for twice."""
+    there = hospital()
+    (ref,) = there.pacs.find_series(PATIENT)
+    first = there.pacs.retrieve_series(PATIENT, ref)
+    assert there.pacs.retrieve_series(PATIENT, ref) == first
+    assert there.archive.moves == ["SERIES"]
+    there.pacs.forget(first)
+    assert there.pacs.retrieve_series(PATIENT, ref) == first
+    assert there.archive.moves == ["SERIES", "SERIES"]
+
+
+def test_a_patient_without_images_is_an_answer(hospital: Build) -> None:
+    """No study is an empty tuple, not an error."""
+    assert hospital().pacs.find_series(DicomPatient(patient_id="SIM-2")) == ()
+
+
+@pytest.mark.parametrize("patient_id", ["SIM-*", "SIM-?", "*", "", " ", "SIM-1\\SIM-2", "SIM-1\n", "x" * 65])
+def test_an_id_that_can_match_several_patients_is_never_sent(hospital: Build, patient_id: str) -> None:
+    """Wildcards, several values and empty ids are refused before anything is asked."""
+    there = hospital()
+    with pytest.raises(BadIdentifier):
+        there.pacs.find_series(DicomPatient(patient_id=patient_id))
+
+
+@pytest.mark.parametrize(
+    "patient",
+    [
+        DicomPatient(patient_id="SIM-1", birth_date="19600102", sex="M"),
+        DicomPatient(patient_id="SIM-1", birth_date="19600101", sex="F"),
+    ],
+)
+def test_the_same_id_with_another_birth_date_or_sex_is_another_patient(hospital: Build, patient: DicomPatient) -> None:
+    """Where both sides have birth date or sex they must agree; the message holds no value."""
+    with pytest.raises(WrongPatient) as caught:
+        hospital().pacs.find_series(patient)
+    assert "1960" not in str(caught.value)
+
+
+def test_what_only_one_side_knows_is_not_compared(hospital: Build) -> None:
+    """A birth date or sex that the EHR or the archive lacks decides nothing."""
+    assert len(hospital().pacs.find_series(DicomPatient(patient_id="SIM-1"))) == 1
+
+
+def test_an_archive_that_answers_with_another_patients_study_is_not_believed(hospital: Build) -> None:
+    """A study with another Patient ID than asked for stops the query."""
+    strangers = simulated_ct(CtOptions(patient_id="SIM-2", slices=2, rows=8, columns=8))
+    there = hospital(PacsFaults(finds_everything=True), (*simulated_ct(OPTIONS), *strangers))
+    with pytest.raises(WrongPatient):
+        there.pacs.find_series(PATIENT)
+
+
+@pytest.mark.parametrize(
+    ("faults", "moves"),
+    [
+        (PacsFaults(moves_cut=1), ["SERIES", "IMAGE"]),
+        (PacsFaults(moves_cut=1, says_success=True), ["SERIES", "IMAGE"]),
+        (PacsFaults(success_first=True, slow_seconds=0.05), ["SERIES"]),
+        (PacsFaults(moves_aborted=1), ["SERIES", "IMAGE"]),
+        (PacsFaults(moves_refused=1), ["SERIES", "IMAGE"]),
+        (PacsFaults(slow_seconds=0.1), ["SERIES"]),
+    ],
+    ids=["half", "half but success", "success before sending", "abort", "A702", "slow"],
+)
+def test_what_is_missing_is_asked_for_again(hospital: Build, faults: PacsFaults, moves: list[str]) -> None:
+    """Half a series, whatever the archive says about it, is completed by asking for what is missing only."""
+    there = hospital(faults)
+    (ref,) = there.pacs.find_series(PATIENT)
+    assert len(there.pacs.retrieve_series(PATIENT, ref).files) == 6
+    assert there.archive.moves == moves
+
+
+@pytest.mark.parametrize(
+    ("faults", "missing"),
+    [
+        (PacsFaults(keeps_back=2), 2),
+        (PacsFaults(sends_nothing=True), 6),
+        (PacsFaults(status=0xC000), 6),
+        (PacsFaults(status=0xFE00), 6),
+        (PacsFaults(status=0xA701), 6),
+        (PacsFaults(status=0x0211), 6),
+    ],
+    ids=["half a series", "success with nothing", "C000", "cancelled", "A701", "a code outside the table"],
+)
+def test_half_a_series_is_an_error_with_the_numbers(hospital: Build, faults: PacsFaults, missing: int) -> None:
+    """After three rounds the archive has had its chances: the error counts what was expected and what is missing."""
+    there = hospital(faults)
+    (ref,) = there.pacs.find_series(PATIENT)
+    with pytest.raises(SeriesIncomplete) as caught:
+        there.pacs.retrieve_series(PATIENT, ref)
+    assert (caught.value.expected, caught.value.missing) == (6, missing)
+
+
+def test_an_attempt_goes_on_where_the_last_one_stopped(hospital: Build) -> None:
+    """What arrived before a failure is not fetched again."""
+    there = hospital(PacsFaults(keeps_back=2))
+    (ref,) = there.pacs.find_series(PATIENT)
+    with pytest.raises(SeriesIncomplete):
+        there.pacs.retrieve_series(PATIENT, ref)
+    there.archive.faults = PacsFaults()
+    there.archive.moves.clear()
+    assert len(there.pacs.retrieve_series(PATIENT, ref).files) == 6
+    assert there.archive.moves == ["IMAGE"]
+
+
+def test_an_image_of_another_patient_ends_everything(hospital: Build) -> None:
+    """One image with another Patient ID: WrongPatient, and not one file of the series stays."""
+    there = hospital(PacsFaults(stranger=True))
+    (ref,) = there.pacs.find_series(PATIENT)
+    with pytest.raises(WrongPatient):
+        there.pacs.retrieve_series(PATIENT, ref)
+    assert _files(there) == 0
+
+
+def test_one_uid_with_two_contents_ends_everything(hospital: Build) -> None:
+    """The same SOP Instance UID with other pixels: ConflictingInstance, and not one file of the series stays."""
+    there = hospital(PacsFaults(twin=True, keeps_back=1))
+    (ref,) = there.pacs.find_series(PATIENT)
+    with pytest.raises(ConflictingInstance):
+        there.pacs.retrieve_series(PATIENT, ref)
+    assert _files(there) == 0
+
+
+def test_a_listed_image_of_another_series_is_a_conflict(hospital: Build) -> None:
+    """A dataset with a listed UID that names another series is not taken for the listed one."""
+    there = hospital(PacsFaults(mislabelled=True))
+    (ref,) = there.pacs.find_series(PATIENT)
+    with pytest.raises(ConflictingInstance):
+        there.pacs.retrieve_series(PATIENT, ref)
+
+
+@pytest.mark.parametrize(
+    ("faults", "error"),
+    [
+        (PacsFaults(status=0xA900), UnsupportedPeer),
+        (PacsFaults(status=0x0124), AccessRefused),
+        (PacsFaults(availability="OFFLINE"), PeerUnavailable),
+        (PacsFaults(availability="UNAVAILABLE"), PeerUnavailable),
+    ],
+)
+def test_what_asking_again_cannot_help_is_named_at_once(
+    hospital: Build, faults: PacsFaults, error: type[AdjuvantError]
+) -> None:
+    """Refusals that an administrator must settle, and series out of reach, are not asked for three times."""
+    there = hospital(faults)
+    (ref,) = there.pacs.find_series(PATIENT)
+    with pytest.raises(error):
+        there.pacs.retrieve_series(PATIENT, ref)
+    assert len(there.archive.moves) <= 1
+
+
+def test_an_archive_that_does_not_know_us_is_the_administrators(hospital: Build) -> None:
+    """An unknown move destination (A801) is AccessRefused."""
+    there = hospital()
+    (ref,) = there.pacs.find_series(PATIENT)
+    there.archive.allow("ADJUVANT", "127.0.0.1", 1)
+    del there.archive._destinations["ADJUVANT"]
+    with pytest.raises(AccessRefused):
+        there.pacs.retrieve_series(PATIENT, ref)
+
+
+def test_an_archive_that_refuses_associations_may_recover(hospital: Build) -> None:
+    """A transient rejection is PeerUnavailable: the worker tries again."""
+    there = hospital(PacsFaults(refuses_associations=True))
+    with pytest.raises(PeerUnavailable, match="local limit"):
+        there.pacs.echo()
+
+
+def test_an_archive_that_never_answers_is_not_waited_for(hospital: Build) -> None:
+    """A query without an answer ends as PeerTimeout after the limit."""
+    there = hospital(PacsFaults(silent=True), limits=Limits(answer_seconds=0.5, association_seconds=1))
+    with pytest.raises(PeerTimeout):
+        there.pacs.find_series(PATIENT)
+
+
+def test_a_healthy_archive_passes_the_check(hospital: Build) -> None:
+    """C-ECHO answers, FIND and MOVE are served."""
+    hospital().pacs.check()
+
+
+def test_nobody_listens(hospital: Build) -> None:
+    """An archive that is not there is PeerUnavailable."""
+    there = hospital()
+    there.archive.__exit__(None, None, None)
+    try:
+        with pytest.raises(PeerUnavailable):
+            there.pacs.echo()
+    finally:
+        there.archive.__enter__()
+
+
+def test_threads_share_one_door(hospital: Build) -> None:
+    """Several threads retrieve different series at once; each gets its own, one C-MOVE after the other."""
+    series = [
+        simulated_ct(CtOptions(patient_id="SIM-1", number=number, slices=3, rows=8, columns=8)) for number in range(4)
+    ]
+    there = hospital(instances=tuple(one for instances in series for one in instances))
+    refs = there.pacs.find_series(DicomPatient(patient_id="SIM-1"))
+    sizes = []
+
+    def retrieve(index: int) -> None:
+        sizes.append(len(there.pacs.retrieve_series(DicomPatient(patient_id="SIM-1"), refs[index]).files))
+
+    threads = [threading.Thread(target=retrieve, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert sizes == [3, 3, 3, 3]
+    assert there.archive.moves == ["SERIES"] * 4
+
+
+def test_the_wait_for_a_lying_archive_is_bounded(hospital: Build) -> None:
+    """The deadline of a series ends the rounds, also when each is short."""
+    there = hospital(PacsFaults(sends_nothing=True), limits=Limits(quiet_seconds=5, series_seconds=0.5, free_bytes=0))
+    (ref,) = there.pacs.find_series(PATIENT)
+    with pytest.raises(SeriesIncomplete):
+        there.pacs.retrieve_series(PATIENT, ref)
+    assert len(there.archive.moves) == 1
+
+
+def test_a_full_disk_refuses_images(hospital: Build) -> None:
+    """Where the disk would get fuller than allowed, images are refused (A700) and the series is incomplete."""
+    limits = Limits(quiet_seconds=0.2, series_seconds=5, rounds=1, free_bytes=1 << 60)
+    there = hospital(limits=limits)
+    (ref,) = there.pacs.find_series(PATIENT)
+    with pytest.raises(SeriesIncomplete):
+        there.pacs.retrieve_series(PATIENT, ref)
+    assert _files(there) == 0
+
+
+def test_hurried_limits_are_what_the_tests_use() -> None:
+    """The quiet time in tests is short, the default is not."""
+    assert HURRIED.quiet_seconds < Limits().quiet_seconds
