@@ -107,6 +107,25 @@ class Observation(Component, frozen=True, rename="camel"):
     modifier_extension: tuple[msgspec.Raw, ...] = ()
 
 
+class Stamp(msgspec.Struct, frozen=True, rename="camel"):
+    """What any resource says of its own standing: when it was true, when it was reported, what it replaces."""
+
+    meta: Meta = Meta()
+    identifier: tuple[Identifier, ...] = ()
+    status: str | None = None
+    code: Concept = Concept()
+    issued: str | None = None
+    recorded_date: str | None = None
+    effective_date_time: str | None = None
+    effective_instant: str | None = None
+    effective_period: DatePeriod | None = None
+    performed_date_time: str | None = None
+    performed_period: DatePeriod | None = None
+    onset_date_time: str | None = None
+    onset_period: DatePeriod | None = None
+    started: str | None = None
+
+
 class Condition(msgspec.Struct, frozen=True, rename="camel"):
     """Source: FHIR R4, Condition."""
 
@@ -180,15 +199,16 @@ def period_of(text: str, zone: ZoneInfo) -> Period:
     across a landmark.
     """
     partial = _PARTIAL.fullmatch(text)
+    if partial:
+        return _whole(*partial.groups(), zone=zone)
     try:
-        if partial:
-            return _whole(*partial.groups(), zone=zone)
         moment = datetime.fromisoformat(_leap_second_folded(text))
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise BadDate("not a FHIR date") from error
     if moment.utcoffset() is None:
         raise BadDate("a time without an offset")
-    return _plausible(Period.instant(moment))
+    _require_plausible(moment.year)
+    return Period.instant(moment)
 
 
 def _leap_second_folded(text: str) -> str:
@@ -197,7 +217,11 @@ def _leap_second_folded(text: str) -> str:
 
 
 def _whole(year: str, month: str | None, day: str | None, *, zone: ZoneInfo) -> Period:
-    start = datetime(int(year), int(month or 1), int(day or 1), tzinfo=zone)
+    _require_plausible(int(year))
+    try:
+        start = datetime(int(year), int(month or 1), int(day or 1), tzinfo=zone)
+    except ValueError as error:
+        raise BadDate("not a FHIR date") from error
     if day:
         end = start + timedelta(days=1)
     elif month:
@@ -205,13 +229,13 @@ def _whole(year: str, month: str | None, day: str | None, *, zone: ZoneInfo) -> 
     else:
         end = start.replace(year=start.year + 1)
     # in UTC, so that a day across a clock change keeps its true length and equal periods are equal
-    return _plausible(Period(earliest=start.astimezone(UTC), latest=end.astimezone(UTC) - _MOMENT))
+    return Period(earliest=start.astimezone(UTC), latest=end.astimezone(UTC) - _MOMENT)
 
 
-def _plausible(period: Period) -> Period:
-    if not _EARLIEST_YEAR <= period.earliest.year <= _LATEST_YEAR:
+def _require_plausible(year: int) -> None:
+    """The year as it was written: in UTC the first day of 1900 may lie in 1899."""
+    if not _EARLIEST_YEAR <= year <= _LATEST_YEAR:
         raise BadDate("outside 1900 to 2200")
-    return period
 
 
 def span_of(written: DatePeriod, zone: ZoneInfo) -> Period | None:
