@@ -42,6 +42,7 @@ def _time_zone(name: str) -> str:
 _AeTitle = Annotated[str, AfterValidator(_ae_title)]
 _TimeZone = Annotated[str, AfterValidator(_time_zone)]
 _Port = Annotated[int, Field(ge=1, le=65535)]
+_OwnPort = Annotated[int, Field(ge=0, le=65535)]  # 0: any free one
 
 
 class _Section(BaseModel):
@@ -69,11 +70,15 @@ class PacsSettings(_Section):
 
 
 class DicomSettings(_Section):
-    """`[dicom]`: our own application entity, the move destination."""
+    """`[dicom]`: our own application entity, the move destination.
+
+    quiet_seconds: no byte for so long after a C-MOVE has ended means that nothing more will come.
+    """
 
     ae_title: _AeTitle = "ADJUVANT"
     bind: str = "127.0.0.1"
-    port: _Port = 11112
+    port: _OwnPort = 11112
+    quiet_seconds: Annotated[float, Field(gt=0)] = 5.0
 
 
 class CohortSettings(_Section):
@@ -117,11 +122,12 @@ class StoreSettings(_Section):
 
 
 class WatchSettings(_Section):
-    """`[watch]`: how often the EHR is asked, and how long a patient must be quiet."""
+    """`[watch]`: how often the EHR is asked, how long a patient must be quiet, how often a step is tried."""
 
     poll_seconds: Annotated[float, Field(gt=0)] = 60.0
     quiet_seconds: Annotated[float, Field(ge=0)] = 900.0
     workers: Annotated[int, Field(ge=1, le=64)] = 2
+    attempts: Annotated[int, Field(ge=1, le=20)] = 6
 
     @property
     def quiet_time(self) -> timedelta:
@@ -133,7 +139,7 @@ class WebSettings(_Section):
     """`[web]`: where health, readiness and metrics are served."""
 
     bind: str = "127.0.0.1"
-    port: _Port = 8600
+    port: _OwnPort = 8600
 
 
 class PolicySettings(_Section):

@@ -71,6 +71,7 @@ def retrieve(case_file: CaseFile, ports: Ports) -> StepResult:
     for ref in chosen:
         on_disk = ports.archive.retrieve_series(patient, ref)
         series.append(ports.files.keep(seal(_sealed(on_disk, ports.files))))
+        ports.archive.forget(on_disk)  # images lie on disk encrypted or not at all
     notes = () if chosen else ("no-usable-series",)
     return _kept(replace(case_file, series=tuple(series), image_notes=notes), ports)
 

@@ -6,16 +6,13 @@ from typing import Protocol
 
 from adapter.domain.ids import PatientId
 from adapter.domain.imaging import DicomPatient, SeriesOnDisk, SeriesRef
-from adapter.domain.outcome import Case, ChangePage, Settled, TransactionBundle, Watermark, WriteReceipt
+from adapter.domain.outcome import TransactionBundle, WriteReceipt
 from adapter.domain.record import RawRecord
 from inference.contract import BundleIdentity, ModelContract, ModelInput, ModelOutput
 
 
 class RecordSource(Protocol):
     """The EHR, read."""
-
-    def fetch_changes(self, since: Watermark | None) -> ChangePage:
-        """Everything of the cohort that changed since the watermark; all of it when None."""
 
     def fetch_record(self, patient_id: PatientId) -> RawRecord:
         """Every page of every search of one patient, or an error."""
@@ -29,6 +26,9 @@ class ImageArchive(Protocol):
 
     def retrieve_series(self, patient: DicomPatient, ref: SeriesRef) -> SeriesOnDisk:
         """All images of one series on disk, or SeriesIncomplete."""
+
+    def forget(self, series: SeriesOnDisk) -> None:
+        """Remove the plain files of a series, once it lies sealed in the vault."""
 
 
 class Predictor(Protocol):
@@ -61,10 +61,3 @@ class CaseFiles(Protocol):
 
     def recall(self, digest: str) -> bytes:
         """The plain content behind a digest. Raises BadStore when absent or altered."""
-
-
-class CaseLedger(Protocol):
-    """What became of each case."""
-
-    def settle(self, case: Case, settled: Settled) -> None:
-        """Close the case; settling it again with the same outcome changes nothing."""

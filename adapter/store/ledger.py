@@ -90,12 +90,12 @@ class Ledger:
             session.commit()
         return Case(patient_id=patient_id, revision=revision)
 
-    def give_up(self, case: Case, settled: DeadLetter) -> None:
-        """Close a case whose workflow ended before it could close itself."""
+    def record(self, case: Case, settled: Settled, case_file: str | None = None) -> None:
+        """Write down a case that ran, or ended, outside the durable queue."""
         with Session(self._engine) as session:
             self.mark_started(session, case)
             session.flush()
-            self.settle(session, case, settled, None)
+            self.settle(session, case, settled, case_file)
             session.commit()
 
     def forget(self, patient_id: PatientId) -> int:

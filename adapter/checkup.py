@@ -1,0 +1,93 @@
+"""Preflight: everything the service needs, tried once, one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from adapter.errors import AdjuvantError
+from adapter.fhir.cohort import find_members
+from adapter.fhir.delivery import OutputMode, unverified_codes
+from adapter.pipeline.practice import Practice
+from adapter.service import build_archive, build_client, build_cohort, build_practice, build_predictor
+from adapter.settings import Settings
+from adapter.store.database import StoreLock, open_database
+from adapter.store.vault import Vault, create_site_key, read_site_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line: what was tried, whether the service could do its job with it, and what was found."""
+
+    what: str
+    passed: bool
+    detail: str
+
+
+def check_site(settings: Settings) -> Iterator[Finding]:
+    """Try mappings, model, store, EHR and PACS; a failure of one does not hide the next."""
+    yield from _tried("mappings and rules", lambda: _mappings(settings))
+    yield from _tried("model", lambda: _model(settings))
+    yield from _tried("store", lambda: _store(settings))
+    yield from _tried("EHR", lambda: _ehr(settings))
+    yield from _tried("cohort", lambda: _cohort(settings))
+    yield from _tried("PACS", lambda: _pacs(settings))
+
+
+def _tried(what: str, attempt: Callable[[], str]) -> Iterator[Finding]:
+    try:
+        yield Finding(what=what, passed=True, detail=attempt())
+    except AdjuvantError as error:
+        yield Finding(what=what, passed=False, detail=f"{type(error).__name__}: {error}")
+
+
+def _mappings(settings: Settings) -> str:
+    practice = build_practice(settings)
+    unverified = _unverified(practice)
+    note = f"{unverified} codes nobody verified yet" if unverified else "every code verified"
+    marked = "" if settings.mode is OutputMode.LIVE or not unverified else " (live mode would refuse)"
+    return f"policy {practice.policy.version}, {note}{marked}"
+
+
+def _unverified(practice: Practice) -> int:
+    return len(practice.reading.terminology.unverified()) + len(unverified_codes(practice.policy, practice.delivery))
+
+
+def _model(settings: Settings) -> str:
+    identity = build_predictor(settings).identity
+    return f"{identity.name} {identity.version}, trained on {identity.training_data} data, golden vectors agree"
+
+
+def _store(settings: Settings) -> str:
+    lock = StoreLock(settings.store.folder)
+    try:
+        open_database(settings.store.url).dispose()
+        if settings.mode is not OutputMode.LIVE:
+            create_site_key(settings.store.key_path)
+        vault = Vault(settings.store.folder / "vault", read_site_key(settings.store.key_path))
+        vault.recall(vault.keep(b"adjuvant check"))
+    finally:
+        lock.release()
+    return "database whole, case files can be sealed and read back"
+
+
+def _ehr(settings: Settings) -> str:
+    with build_client(settings) as client:
+        capabilities = client.capabilities()
+        gaps = capabilities.gaps()
+    return "CapabilityStatement read; " + ("missing: " + "; ".join(gaps) if gaps else "nothing missing")
+
+
+def _cohort(settings: Settings) -> str:
+    with build_client(settings) as client:
+        members = find_members(client, build_cohort(settings.cohort), changed_since=None)
+    return f"{len(members)} patients"
+
+
+def _pacs(settings: Settings) -> str:
+    archive = build_archive(settings)
+    if archive is None:
+        return "not configured: the service works without images"
+    with archive:
+        archive.check()
+        return f"C-ECHO, C-FIND and C-MOVE offered; our Storage SCP listens on port {archive.port}"

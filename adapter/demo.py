@@ -1,0 +1,202 @@
+"""The demo: the service on a pretend hospital, its progress shown patient by patient."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from adapter.domain.outcome import Case, Delivered, Settled
+from adapter.fhir.delivery import OutputMode
+from adapter.sandbox.hospital import SandboxHospital
+from adapter.sandbox.pacs import AE_TITLE
+from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
+from adapter.service import Service, free_port
+from adapter.settings import Settings, settings_from
+from adapter.store.ledger import LedgerEntry
+from adapter.terminology import load_terminology
+
+SEED = 7
+TODAY = datetime(2026, 1, 1, tzinfo=UTC)
+_SETTLE_SECONDS = 600.0
+_STEP_SECONDS = 4.0
+_STEP_NAMES = {
+    "gather": "reading the record",
+    "retrieve": "fetching images",
+    "decide": "forecasting",
+    "deliver": "writing",
+}
+_HORIZON_MONTHS = 36
+
+
+@dataclass(slots=True)
+class _Row:
+    """What the table shows of one patient."""
+
+    course: str
+    state: str = "waiting"
+    result: str = ""
+    plan: str = ""
+
+
+class Progress:
+    """The live table; fed by the service's threads."""
+
+    def __init__(self, hospital: SandboxHospital, console: Console) -> None:
+        """One row per patient, before anything is known."""
+        self._hospital = hospital
+        self._console = console
+        self._lock = threading.Lock()
+        self._rows = {
+            str(course.record.person.patient_id): _Row(course=course.kind.value) for course in hospital.courses
+        }
+        self._live: Live | None = None
+
+    def __call__(self, case: Case, step: str, settled: Settled | None) -> None:
+        """A step began, or the case settled."""
+        with self._lock:
+            row = self._rows.setdefault(str(case.patient_id), _Row(course=""))
+            if settled is None:
+                row.state = _STEP_NAMES.get(step, step)
+            elif isinstance(settled, Delivered):
+                row.state = "delivered"
+                row.result, row.plan = written_result(self._hospital, settled.receipt.assessment_id)
+            else:
+                row.state = f"{type(settled).__name__.lower()}: {settled.reason}"
+                row.result = row.plan = ""
+            if self._live is not None:
+                self._live.update(self.table())
+            elif settled is not None and not self._console.is_terminal:
+                self._console.print(f"{case.patient_id}: {row.state} {row.result}".rstrip(), highlight=False)
+
+    def table(self) -> Table:
+        """The rows as they stand."""
+        table = Table(title="adjuvant on a pretend hospital: every patient is simulated", title_justify="left")
+        for column in (
+            "patient",
+            "simulated course",
+            "state",
+            f"recurrence by {_HORIZON_MONTHS} months",
+            "proposal (draft)",
+        ):
+            table.add_column(column, overflow="fold")
+        for patient, row in self._rows.items():
+            table.add_row(patient, row.course, row.state, row.result, row.plan)
+        return table
+
+    def shown(self, stack: ExitStack) -> None:
+        """Keep the table on screen while the stack is open; on no terminal, lines come instead."""
+        if self._console.is_terminal:
+            self._live = stack.enter_context(Live(self.table(), console=self._console, refresh_per_second=8))
+
+
+def written_result(hospital: SandboxHospital, assessment_id: str) -> tuple[str, str]:
+    """Recurrence risk and proposed actions as the EHR now holds them: read back, not remembered."""
+    risk = hospital.resource(f"RiskAssessment/ra-{assessment_id}") or {}
+    plan = hospital.resource(f"CarePlan/cp-{assessment_id}") or {}
+    return _recurrence(risk), _actions(plan)
+
+
+def _recurrence(risk: dict[str, object]) -> str:
+    predictions = risk.get("prediction")
+    for prediction in predictions if isinstance(predictions, list) else []:
+        if "recurrence" in str(prediction.get("outcome", {}).get("text", "")).lower():
+            period = prediction.get("whenPeriod", {})
+            if _months(str(period.get("start")), str(period.get("end"))) == _HORIZON_MONTHS:
+                return f"{prediction['probabilityDecimal']} %"
+    return ""
+
+
+def _months(start: str, end: str) -> int:
+    try:
+        first, last = datetime.fromisoformat(start), datetime.fromisoformat(end)
+    except ValueError:
+        return 0
+    return (last.year - first.year) * 12 + last.month - first.month
+
+
+def _actions(plan: dict[str, object]) -> str:
+    activities = plan.get("activity")
+    proposed = []
+    for activity in activities if isinstance(activities, list) else []:
+        detail = activity.get("detail", {})
+        if not detail.get("doNotPerform") and detail.get("code", {}).get("text") and "scheduledTiming" not in detail:
+            proposed.append(str(detail["code"]["text"]))
+    return "; ".join(proposed[:2])
+
+
+def demo_settings(hospital: SandboxHospital, folder: Path, *, web_port: int = 0) -> Settings:
+    """A site configuration for the pretend hospital, in demo mode, with nothing to wait for."""
+    return settings_from(
+        {
+            "mode": OutputMode.DEMO.value,
+            "fhir": {"base_url": hospital.ehr.base_url, "patient_identifier_system": PATIENT_SYSTEM},
+            "pacs": {
+                "host": "127.0.0.1",
+                "port": hospital.archive.port,
+                "ae_title": AE_TITLE,
+                "patient_identifier_system": PATIENT_SYSTEM,
+            },
+            "dicom": {"ae_title": "ADJUVANT", "port": free_port(), "quiet_seconds": 0.3},
+            "cohort": {"patients": [f"Patient/{patient}" for patient in hospital.patients]},
+            "store": {"url": f"sqlite:///{folder}/adjuvant.db", "folder": str(folder)},
+            "watch": {"poll_seconds": 2.0, "quiet_seconds": 0.0, "workers": 2, "attempts": 2},
+            "web": {"port": web_port},
+            "policy": {"site_folder": str(sandbox_policy())},
+        }
+    )
+
+
+def sandbox_policy() -> Path:
+    """The rows by which the pretend hospital declares its records complete."""
+    return Path(str(files("mappings"))) / "sandbox"
+
+
+def run_demo(patients: int, folder: Path, console: Console, *, once: bool) -> tuple[list[LedgerEntry], bool]:
+    """Run until every patient is settled, or for ever; returns each patient's newest case, and whether all settled."""
+    courses = simulate_courses(patients, seed=SEED, today=TODAY)
+    hospital = SandboxHospital(courses, load_terminology())
+    with ExitStack() as stack:
+        stack.enter_context(hospital)
+        progress = Progress(hospital, console)
+        settings = demo_settings(hospital, folder)
+        hospital.archive.allow(settings.dicom.ae_title, "127.0.0.1", settings.dicom.port)
+        if once:
+            hospital.unfold()
+        else:
+            hospital.unfold_until_every_patient_is_known()
+        service = stack.enter_context(Service(settings, watching=progress))
+        _where_to_look(console, hospital, service.web.url, folder)
+        with ExitStack() as showing:
+            progress.shown(showing)
+            settled = service.run_until_settled(_SETTLE_SECONDS)
+            if not once:
+                _unfold_for_ever(hospital, service.poll)
+        newest: dict[str, LedgerEntry] = {}
+        for entry in reversed(service.rooms.ledger.list_cases()):
+            newest[entry.patient_id] = entry
+        return [newest[key] for key in sorted(newest)], settled
+
+
+def _unfold_for_ever(hospital: SandboxHospital, poll: Callable[[], int]) -> None:
+    """Let the courses go on, a few events at a time, until interrupted."""
+    while True:
+        time.sleep(_STEP_SECONDS)
+        hospital.unfold(3)
+        poll()
+
+
+def _where_to_look(console: Console, hospital: SandboxHospital, web: str, folder: Path) -> None:
+    console.print(f"EHR (FHIR R4, simulated)  {hospital.ehr.base_url}", highlight=False)
+    console.print(f"PACS (DICOM, simulated)   {AE_TITLE} at 127.0.0.1:{hospital.archive.port}", highlight=False)
+    console.print(f"service health            {web}/health/ready", highlight=False)
+    console.print(f"ledger and case files     {folder}", highlight=False)
