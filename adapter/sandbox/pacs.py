@@ -200,7 +200,7 @@ class SandboxPacs:
                 yield _WARNING, _failed_list(asked - len(instances))
 
     def _sendable(self, identifier: Dataset) -> list[Dataset]:
-        instances = self._matching(identifier)
+        instances = [one for one in self._matching(identifier) if str(one.SOPInstanceUID) not in self._withheld]
         kept_back = self._instances[len(self._instances) - self.faults.keeps_back :]
         instances = [one for one in instances if not any(one is kept for kept in kept_back)]
         if instances and self.faults.stranger:
