@@ -7,9 +7,8 @@ nothing is guessed. The reasons are listed in `docs/quarantine.md`.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TypeVar
@@ -35,12 +34,12 @@ from adapter.domain.record import (
 from adapter.domain.tristate import TriState
 from adapter.errors import AmbiguousPatient, BadIdentifier, MalformedResource
 from adapter.fhir import elements
-from adapter.fhir.elements import BadDate, Concept, period_of, span_of
+from adapter.fhir.corrections import FINAL, Stamped, superseded
+from adapter.fhir.elements import BadDate, Concept, Stamp, period_of, span_of
 from adapter.terminology import Feature, Terminology
 from adapter.units import UnknownUnit, factor_between
 
 _UCUM = "http://unitsofmeasure.org"
-_FINAL = frozenset({"final", "amended", "corrected"})
 _CONFIRMED = {"confirmed": TriState.TRUE, "refuted": TriState.FALSE}
 _DICOM_UID_SYSTEM = "urn:dicom:uid"
 _SHOWN_UNMAPPED = 20
@@ -75,17 +74,19 @@ _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _Entry = Measurement | ProcedureEvent | Diagnosis | MedicationEvent | ImagingReference
 
 
-def decode_record(raw: RawRecord, reading: Reading) -> PatientRecord:
+def decode_record(raw: RawRecord, reading: Reading, at: datetime | None = None) -> PatientRecord:
     """Read every resource of the record.
 
-    Raises AmbiguousPatient when merged Patients contradict each other in sex or birth date, MalformedResource when
-    the Patient itself cannot be read: without it nothing else has an owner.
+    at: as the hospital stood then, aware: what became known later is left out as if it had not been sent, corrections
+    and refusals included; only the Patient, who has no history, is read as it is now. Raises AmbiguousPatient when
+    merged Patients contradict each other in sex or birth date, MalformedResource when the Patient itself cannot be
+    read: without it nothing else has an owner.
     """
-    decoder = _Decoder(reading)
+    decoder = _Decoder(reading, at)
     people = [resource for resource in raw.resources if resource.version.resource_type == "Patient"]
-    others = [resource for resource in raw.resources if resource.version.resource_type != "Patient"]
     person = decoder.person(raw, people)
-    entries: list[_Entry] = [entry for resource in others for entry in decoder.entries(resource)]
+    others = [decoder.stamped(one) for one in raw.resources if one.version.resource_type in decoder.types]
+    entries = decoder.entries_of([one for one in others if decoder.is_seen(one.known)])
     return PatientRecord(
         person=person,
         measurements=tuple(entry for entry in entries if isinstance(entry, Measurement)),
@@ -100,12 +101,14 @@ def decode_record(raw: RawRecord, reading: Reading) -> PatientRecord:
 class _Decoder:
     """The reading of one record; collects what is refused and counts what is not mapped."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, at: datetime | None) -> None:
         self._terminology = reading.terminology
         self._known_time = reading.known_time
         self._zone = reading.zone
+        self._at = at
         self._refused: list[Quarantined] = []
-        self._unmapped: Counter[str] = Counter()
+        self._unmapped: dict[str, list[datetime | None]] = {}
+        self._now: datetime | None = None  # when the resource that is being read became known
         self._readers: Mapping[str, Callable[[RawResource], Iterator[_Entry]]] = {
             "Observation": self._observation,
             "Procedure": self._procedure,
@@ -113,23 +116,74 @@ class _Decoder:
             "MedicationAdministration": self._medication,
             "ImagingStudy": self._imaging,
         }
+        self.types = frozenset(self._readers)
 
     def quarantined(self) -> Iterator[Quarantined]:
         """What was refused, in order, then the most frequent codes that no table knows, with their counts."""
         yield from self._refused
-        for source, count in self._unmapped.most_common(_SHOWN_UNMAPPED):
-            yield Quarantined(source=source, reason="unmapped-code", detail=f"{count} times")
-        rest = len(self._unmapped) - _SHOWN_UNMAPPED
-        if rest > 0:
-            yield Quarantined(source="record", reason="unmapped-code", detail=f"and {rest} further codes")
+        ranked = sorted(self._unmapped.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+        for source, times in ranked[:_SHOWN_UNMAPPED]:
+            detail = f"{len(times)} times"
+            yield Quarantined(source=source, reason="unmapped-code", detail=detail, known=_latest(times))
+        rest = [moment for _, times in ranked[_SHOWN_UNMAPPED:] for moment in times]
+        if rest:
+            detail = f"and {len(ranked) - _SHOWN_UNMAPPED} further codes"
+            yield Quarantined(source="record", reason="unmapped-code", detail=detail, known=_latest(rest))
+
+    # what is seen
+
+    def is_seen(self, known: datetime | None) -> bool:
+        """Whether it was known at the moment of the reading; what has no readable time is shown, not hidden."""
+        return self._at is None or known is None or known <= self._at
+
+    def stamped(self, resource: RawResource) -> Stamped:
+        """The resource with its times, as far as they can be read."""
+        try:
+            stamp = _struct(resource, Stamp)
+        except msgspec.MsgspecError:
+            return Stamped(resource=resource, stamp=None, reported=None, known=None)
+        reported = self._readable(stamp.issued or stamp.recorded_date or stamp.meta.last_updated)
+        known = reported
+        if self._known_time is KnownTime.EFFECTIVE_PLUS_DELAY:
+            known = self._delayed(stamp, resource.version.resource_type)
+        return Stamped(resource=resource, stamp=stamp, reported=reported, known=known)
+
+    def _readable(self, text: str | None) -> datetime | None:
+        try:
+            return period_of(text, self._zone).latest if text else None
+        except BadDate:
+            return None
+
+    def _delayed(self, stamp: Stamp, resource_type: str) -> datetime | None:
+        """Effective time plus the delay of its kind."""
+        moment = stamp.effective_date_time or stamp.effective_instant or stamp.performed_date_time
+        span = stamp.effective_period or stamp.performed_period or stamp.onset_period
+        try:
+            when = self._when(moment or stamp.onset_date_time or stamp.started, span)
+        except BadDate:
+            return None
+        features = (
+            self._terminology.feature_of(coding.system or "", coding.code or "") for coding in stamp.code.coding
+        )
+        group = next((feature.group for feature in features if feature), _GROUPS[resource_type])
+        return when.latest + timedelta(days=self._terminology.delay_days[group]) if when else None
+
+    def entries_of(self, resources: list[Stamped]) -> list[_Entry]:
+        """Everything these resources say, but for what a later one of them replaced."""
+        entries: list[_Entry] = []
+        replaced = superseded(resources)
+        for stamped in resources:
+            if stamped.resource.version in replaced:
+                self._refused.append(replaced[stamped.resource.version])
+                continue
+            self._now = stamped.known
+            entries.extend(entry for entry in self.entries(stamped.resource) if self.is_seen(entry.known))
+        return entries
 
     def entries(self, resource: RawResource) -> Iterator[_Entry]:
         """Everything one resource says; what cannot be used is remembered with its reason."""
-        reader = self._readers.get(resource.version.resource_type)
-        if reader is None:
-            return
         try:
-            yield from reader(resource)
+            yield from self._readers[resource.version.resource_type](resource)
         except _Refused as refusal:
             self._refuse(resource.version, refusal)
         except BadDate as error:
@@ -138,13 +192,23 @@ class _Decoder:
             self._refuse(resource.version, _Refused("malformed"))
 
     def _refuse(self, version: ResourceVersion, refusal: _Refused) -> None:
-        self._refused.append(Quarantined(source=str(version), reason=refusal.reason, detail=refusal.detail))
+        self._refused.append(
+            Quarantined(source=str(version), reason=refusal.reason, detail=refusal.detail, known=self._now)
+        )
+
+    def _count_unmapped(self, version: ResourceVersion, code: Concept) -> None:
+        for coding in code.coding[:1]:
+            name = f"{version.resource_type} {coding.system}|{coding.code}"[:120]
+            self._unmapped.setdefault(name, []).append(self._now)
 
     # Patient
 
     def person(self, raw: RawRecord, people: Iterable[RawResource]) -> Person:
         """The surviving Patient, with the identifiers of those merged into it."""
-        read = {resource.version: _struct(resource, elements.Patient) for resource in people}
+        try:
+            read = {resource.version: _struct(resource, elements.Patient) for resource in people}
+        except msgspec.MsgspecError as error:
+            raise MalformedResource(f"Patient/{raw.patient_id} or a merged record cannot be read") from error
         surviving = [version for version in read if version.resource_id == raw.patient_id]
         if not surviving:
             raise MalformedResource(f"Patient/{raw.patient_id} is not in its own record")
@@ -152,7 +216,8 @@ class _Decoder:
             stated = {getattr(patient, what) for patient in read.values()} - {None, "unknown"}
             if len(stated) > 1:
                 raise AmbiguousPatient(f"Patient/{raw.patient_id} and its merged records differ in {what}")
-        version, patient = surviving[-1], read[surviving[-1]]
+        version = max(surviving)
+        patient = read[version]
         identifiers = {
             BusinessIdentifier(identifier.system, identifier.value)
             for merged in read.values()
@@ -182,10 +247,10 @@ class _Decoder:
         mapped = [(finding, self._feature(resource.version, finding.code)) for finding in findings]
         if not any(feature for _, feature in mapped):
             return
-        if observation.status not in _FINAL:
+        if observation.status not in FINAL:
             raise _Refused("status", observation.status or "missing")
         effective = self._effective(observation)
-        edition = self._edition(observation)
+        edition, staged = self._edition(observation), None
         for finding, feature in mapped:
             if feature is None or (finding is observation and _is_panel(observation)):
                 continue
@@ -197,23 +262,20 @@ class _Decoder:
             if measured is None:
                 continue
             value, comparator = measured
-            yield Measurement(
-                feature=feature.key,
-                value=value,
-                unit=feature.unit,
-                comparator=comparator,
-                effective=effective,
-                known=self._known(observation.issued, observation.meta, effective, feature.group),
-                source=resource.version,
-            )
-            if edition is not None and feature.key in _STAGED:
-                yield Measurement(
-                    feature="tnm_edition",
-                    value=edition,
+            yield (
+                measurement := Measurement(
+                    feature=feature.key,
+                    value=value,
+                    unit=feature.unit,
+                    comparator=comparator,
                     effective=effective,
                     known=self._known(observation.issued, observation.meta, effective, feature.group),
                     source=resource.version,
                 )
+            )
+            staged = measurement if feature.key in _STAGED else staged
+        if edition is not None and staged is not None:
+            yield replace(staged, feature="tnm_edition", value=edition)
 
     def _feature(self, version: ResourceVersion, code: Concept) -> Feature | None:
         """The one feature the codings agree on, whose words the text does not contradict."""
@@ -225,8 +287,7 @@ class _Decoder:
             and (feature := self._terminology.feature_of(coding.system, coding.code)) is not None
         }
         if not found:
-            for coding in code.coding[:1]:
-                self._unmapped[f"{version.resource_type} {coding.system}|{coding.code}"[:120]] += 1
+            self._count_unmapped(version, code)
             return None
         if len(found) > 1:
             self._refuse(version, _Refused("conflicting-codes", " ".join(sorted(found))))
@@ -328,12 +389,15 @@ class _Decoder:
     def _procedure(self, resource: RawResource) -> Iterator[ProcedureEvent]:
         procedure = _struct(resource, elements.Procedure)
         _require_unmodified(procedure.modifier_extension)
-        kind = self._first(procedure.code, self._terminology.procedure_of, resource.version)
-        if kind is None or procedure.status in {"not-done", "entered-in-error", "preparation", "in-progress"}:
+        kind = self._meaning(procedure.code, self._terminology.procedure_of, resource.version)
+        if kind is None:
             return
         if procedure.status != "completed":
             raise _Refused("status", procedure.status or "missing")
-        performed = self._when(procedure.performed_date_time, procedure.performed_period)
+        try:
+            performed = self._when(procedure.performed_date_time, procedure.performed_period)
+        except BadDate as error:
+            raise _Refused("bad-date", f"{kind.kind}: {error}") from error
         if performed is None:
             raise _Refused("no-effective-time", kind.kind)
         known = self._known(None, procedure.meta, performed, "procedure")
@@ -342,10 +406,12 @@ class _Decoder:
     def _condition(self, resource: RawResource) -> Iterator[Diagnosis]:
         condition = _struct(resource, elements.Condition)
         _require_unmodified(condition.modifier_extension)
-        kind = self._first(condition.code, self._terminology.condition_of, resource.version)
+        kind = self._meaning(condition.code, self._terminology.condition_of, resource.version)
         status = _code_in(condition.verification_status)
-        if kind is None or status == "entered-in-error":
+        if kind is None:
             return
+        if status == "entered-in-error":
+            raise _Refused("status", status)
         onset = self._when(condition.onset_date_time, condition.onset_period)
         recorded = condition.recorded_date
         fallback = onset or period_of(recorded or condition.meta.last_updated or "", self._zone)
@@ -364,8 +430,8 @@ class _Decoder:
         concept = given.medication_codeable_concept or _contained_code(given)
         if concept is None:
             raise _Refused("unresolved-reference")
-        ingredient = self._first(concept, self._terminology.ingredient_of, resource.version)
-        if ingredient is None or given.status in {"not-done", "entered-in-error"}:
+        ingredient = self._meaning(concept, self._terminology.ingredient_of, resource.version)
+        if ingredient is None:
             return
         if given.status not in {"completed", "in-progress", "stopped"}:
             raise _Refused("status", given.status or "missing")
@@ -379,7 +445,7 @@ class _Decoder:
         study = _struct(resource, elements.ImagingStudy)
         _require_unmodified(study.modifier_extension)
         if study.status in {"entered-in-error", "cancelled"}:
-            return
+            raise _Refused("status", study.status)
         uids = [
             identifier.value.removeprefix("urn:oid:")
             for identifier in study.identifier
@@ -404,17 +470,21 @@ class _Decoder:
 
     # shared readings
 
-    def _first(
+    def _meaning(
         self, concept: Concept, find: Callable[[str, str], _Meaning | None], version: ResourceVersion
     ) -> _Meaning | None:
-        for coding in concept.coding:
-            if coding.system and coding.code:
-                found = find(coding.system, coding.code)
-                if found is not None:
-                    return found
-        for coding in concept.coding[:1]:
-            self._unmapped[f"{version.resource_type} {coding.system}|{coding.code}"[:120]] += 1
-        return None
+        """The one meaning the codings agree on; None, and counted, when no table knows them."""
+        found = {
+            meaning
+            for coding in concept.coding
+            if coding.system and coding.code and (meaning := find(coding.system, coding.code)) is not None
+        }
+        if len(found) > 1:
+            raise _Refused("conflicting-codes")
+        if not found:
+            self._count_unmapped(version, concept)
+            return None
+        return found.pop()
 
     def _when(self, moment: str | None, span: elements.DatePeriod | None) -> Period | None:
         if moment is not None:
@@ -434,6 +504,13 @@ class _Decoder:
 
 
 _Meaning = TypeVar("_Meaning")
+_GROUPS = {
+    "Observation": "clinical",
+    "Procedure": "procedure",
+    "Condition": "condition",
+    "MedicationAdministration": "medication",
+    "ImagingStudy": "imaging",
+}
 _STAGED = frozenset({"pT", "cT", "pN", "cN", "cM", "pM", "stage_group"})
 
 
@@ -481,6 +558,12 @@ def _names(word: str, text: str) -> bool:
 
 
 _CLEAR_STEM = 3
+
+
+def _latest(times: list[datetime | None]) -> datetime | None:
+    """The last of the times; None where one of them could not be read."""
+    readable = [moment for moment in times if moment is not None]
+    return max(readable) if len(readable) == len(times) else None
 
 
 def _code_in(concept: Concept | None) -> str | None:

@@ -36,9 +36,16 @@ class Decision:
 
 
 def read_record(raw: RawRecord, practice: Practice, at: datetime | None) -> tuple[PatientRecord, AtRisk | NotAtRisk]:
-    """Steps 6 and 7: decode the record and say whether the patient is at risk, and at which landmark."""
-    record = decode_record(raw, practice.reading)
-    return record, standing(record, practice.landmarks, at)
+    """Steps 6 and 7: decode the record and say whether the patient is at risk, and at which landmark.
+
+    The record comes as the hospital stood at the landmark: a correction or refusal that became known later changes
+    nothing.
+    """
+    record = decode_record(raw, practice.reading, at)
+    stands = standing(record, practice.landmarks, at)
+    if isinstance(stands, NotAtRisk):
+        return record, stands
+    return decode_record(raw, practice.reading, stands.landmark.time), stands
 
 
 def skipped(not_at_risk: NotAtRisk) -> Skipped:
