@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from adapter.domain.period import Period
 from adapter.domain.record import (
@@ -29,7 +29,6 @@ PUBLIC_COHORT = {"system": "urn:adjuvant:tag", "code": "public-cohort", "display
 Resource = dict[str, object]
 _UCUM = "http://unitsofmeasure.org"
 _LABORATORY = "laboratory"
-_DAY = timedelta(days=1)
 _LAST_MOMENT = timedelta(microseconds=1)
 _Entry = Measurement | ProcedureEvent | Diagnosis | MedicationEvent | ImagingReference
 
@@ -40,13 +39,15 @@ def fhir_resources(
     *,
     family_name: str,
     tags: tuple[Mapping[str, str], ...] = (SIMULATED, TEST_HEALTH_DATA),
+    zone: tzinfo = UTC,
 ) -> list[Resource]:
     """The record as resources with the ids of its sources, the Patient first, then in order of time known.
 
-    family_name: obviously artificial; a record holds no name. tags: `meta.tag` of every resource. Measurements of one
-    source become one Observation: the edition its `method`, further features its components.
+    family_name: obviously artificial; a record holds no name. tags: `meta.tag` of every resource. zone: the hospital's,
+    for whole days, months and years. Measurements of one source become one Observation: the edition its `method`,
+    further features its components. Raises ValueError for a birth or imaging time that is none of these.
     """
-    writer = _Writer(terminology, f"Patient/{record.person.patient_id}", tags)
+    writer = _Writer(terminology, f"Patient/{record.person.patient_id}", tags, zone)
     resources = [writer.patient(record.person, family_name)]
     by_source: dict[str, list[Measurement]] = {}
     for measurement in record.measurements:
@@ -54,16 +55,17 @@ def fhir_resources(
     written: list[tuple[datetime, Resource]] = [
         (group[0].known, writer.observation(group)) for group in by_source.values()
     ]
-    written.extend(
-        (entry.known, writer.other(entry)) for entry in record.dated() if not isinstance(entry, Measurement)
-    )
+    written.extend((entry.known, writer.other(entry)) for entry in record.dated() if not isinstance(entry, Measurement))
     resources += [resource for _, resource in sorted(written, key=lambda pair: (pair[0], str(pair[1]["id"])))]
     return resources
 
 
 class _Writer:
-    def __init__(self, terminology: Terminology, subject: str, tags: tuple[Mapping[str, str], ...]) -> None:
+    def __init__(
+        self, terminology: Terminology, subject: str, tags: tuple[Mapping[str, str], ...], zone: tzinfo
+    ) -> None:
         self._terminology = terminology
+        self._zone = zone
         self._subject = {"reference": subject}
         self._meta = {"tag": [dict(tag) for tag in tags]}
         self._writers: Mapping[type[_Entry], Callable[..., Resource]] = {
@@ -85,9 +87,9 @@ class _Writer:
             "gender": person.sex,
         }
         if person.birth is not None:
-            resource["birthDate"] = _written(person.birth)
+            resource["birthDate"] = _written(person.birth, self._zone)
         if person.died is not None:
-            resource["deceasedDateTime"] = _written(person.died)
+            resource["deceasedDateTime"] = _written(person.died, self._zone)
         elif person.deceased is not TriState.UNKNOWN:
             resource["deceasedBoolean"] = person.deceased is TriState.TRUE
         return resource
@@ -107,7 +109,7 @@ class _Writer:
             "category": [{"coding": [_category(category)]}],
             **self._finding(first),
             "subject": self._subject,
-            "effectiveDateTime": _written(first.effective),
+            **self._when("effective", first.effective),
             "issued": _instant(first.known),
         }
         if components:
@@ -139,9 +141,16 @@ class _Writer:
         resource["valueQuantity"] = quantity
         return resource
 
+    def _when(self, element: str, period: Period) -> Resource:
+        """`performedDateTime` and its like; a span that no date can say becomes a Period."""
+        try:
+            return {f"{element}DateTime": _written(period, self._zone)}
+        except ValueError:
+            return {f"{element}Period": {"start": _instant(period.earliest), "end": _instant(period.latest)}}
+
     def _procedure(self, entry: ProcedureEvent) -> Resource:
         code = self._terminology.coding_of_procedure(entry.kind)
-        return {"status": "completed", "code": {"coding": [_coding(code)]}, **_when("performed", entry.performed)}
+        return {"status": "completed", "code": {"coding": [_coding(code)]}, **self._when("performed", entry.performed)}
 
     def _condition(self, entry: Diagnosis) -> Resource:
         status = {TriState.TRUE: "confirmed", TriState.FALSE: "refuted", TriState.UNKNOWN: "unconfirmed"}
@@ -154,12 +163,12 @@ class _Writer:
         if entry.confirmed is not TriState.FALSE:
             system = "http://terminology.hl7.org/CodeSystem/condition-clinical"
             resource["clinicalStatus"] = {"coding": [{"system": system, "code": "active"}]}
-        return {**resource, **(_when("onset", entry.onset) if entry.onset else {})}
+        return {**resource, **(self._when("onset", entry.onset) if entry.onset else {})}
 
     def _medication(self, entry: MedicationEvent) -> Resource:
         code = self._terminology.coding_of_ingredient(entry.ingredient)
         concept = {"coding": [_coding(code)]}
-        return {"status": "completed", "medicationCodeableConcept": concept, **_when("effective", entry.given)}
+        return {"status": "completed", "medicationCodeableConcept": concept, **self._when("effective", entry.given)}
 
     def _imaging(self, entry: ImagingReference) -> Resource:
         return {
@@ -168,7 +177,7 @@ class _Writer:
             "modality": [
                 {"system": "http://dicom.nema.org/resources/ontology/DCM", "code": code} for code in entry.modalities
             ],
-            "started": _written(entry.started),
+            "started": _written(entry.started, self._zone),
         }
 
 
@@ -181,25 +190,24 @@ def _category(code: str) -> dict[str, str]:
     return {"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": code}
 
 
-def _when(element: str, period: Period) -> Resource:
-    """`performedDateTime` and its like; a span that is no whole day or moment becomes a Period."""
-    try:
-        return {f"{element}DateTime": _written(period)}
-    except ValueError:
-        return {f"{element}Period": {"start": _instant(period.earliest), "end": _instant(period.latest)}}
-
-
-def _written(period: Period) -> str:
-    """An instant as dateTime, a whole UTC day as date. Raises ValueError for any other span."""
+def _written(period: Period, zone: tzinfo) -> str:
+    """An instant as dateTime, a whole day, month or year of the zone as date. Raises ValueError for any other span."""
     if period.earliest == period.latest:
         return _instant(period.earliest)
-    start = period.earliest.astimezone(UTC)
-    if start == datetime(start.year, start.month, start.day, tzinfo=UTC):
-        if period.latest == start + _DAY - _LAST_MOMENT:
+    start = period.earliest.astimezone(zone)
+    after = (period.latest + _LAST_MOMENT).astimezone(zone)
+    if start.time() == after.time() == time(0):
+        if after.date() == start.date() + timedelta(days=1):
             return f"{start:%Y-%m-%d}"
-        if start.day == start.month == 1 and period.latest == start.replace(year=start.year + 1) - _LAST_MOMENT:
+        if start.day == after.day == 1 and _months(after) == _months(start) + 1:
+            return f"{start:%Y-%m}"
+        if (start.day, start.month, after.day, after.month) == (1, 1, 1, 1) and after.year == start.year + 1:
             return f"{start:%Y}"
-    raise ValueError("a FHIR date is one moment, one day or one year")
+    raise ValueError("a FHIR date is one moment, one day, one month or one year")
+
+
+def _months(moment: datetime) -> int:
+    return 12 * moment.year + moment.month
 
 
 def _instant(moment: datetime) -> str:

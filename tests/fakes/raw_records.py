@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 
 from adapter.domain.ids import PatientId, ResourceVersion
 from adapter.domain.record import PatientRecord, RawRecord, RawResource
@@ -105,11 +105,11 @@ def imaging_study(resource_id: str = "i1", /, **elements: object) -> Resource:
     )
 
 
-def as_raw(record: PatientRecord, terminology: Terminology) -> RawRecord:
+def as_raw(record: PatientRecord, terminology: Terminology, *, zone: tzinfo = UTC) -> RawRecord:
     """The record as a server would return it whose clock stood at each entry's time known."""
     known: dict[str, datetime] = {entry.source.resource_id: entry.known for entry in record.dated()}
     known[record.person.patient_id] = record.person.known
-    resources = fhir_resources(record, terminology, family_name="Simulated", tags=())
+    resources = fhir_resources(record, terminology, family_name="Simulated", tags=(), zone=zone)
     stamped = [{**one, "meta": {"lastUpdated": known[str(one["id"])].isoformat()}} for one in resources]
     return raw_record(*stamped, people=())
 
