@@ -105,11 +105,12 @@ def demo(
     patients: Annotated[int, typer.Option(min=1, max=500, help="How many simulated patients.")] = 12,
     once: Annotated[bool, typer.Option("--once", help="End when every patient is settled.")] = False,
     as_json: AsJson = False,
+    picture: Annotated[Path | None, typer.Option(help="Save the settled table as SVG.")] = None,
 ) -> None:
     """Start a pretend hospital and run the service on it. Nothing leaves this machine; every patient is simulated."""
     started = time.monotonic()
     with TemporaryDirectory(prefix="adjuvant-demo-") as folder, _quiet_logs():
-        entries, settled = run_demo(patients, Path(folder), _err, once=once)
+        entries, settled = run_demo(patients, Path(folder), _err, once=once, picture=picture)
     if as_json:
         _print_json(_report(entries, time.monotonic() - started))
     elif once:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable
@@ -125,13 +126,20 @@ def _months(start: str, end: str) -> int:
 
 
 def _actions(plan: dict[str, object]) -> str:
+    """The treatment actions the rules call concordant; where there is none, whatever else they leave open."""
     activities = plan.get("activity")
-    proposed = []
-    for activity in activities if isinstance(activities, list) else []:
-        detail = activity.get("detail", {})
-        if not detail.get("doNotPerform") and detail.get("code", {}).get("text") and "scheduledTiming" not in detail:
-            proposed.append(str(detail["code"]["text"]))
-    return "; ".join(proposed[:2])
+    details = [activity["detail"] for activity in activities] if isinstance(activities, list) else []
+    named = [
+        (str(detail["code"]["text"]), str(detail.get("description", "")).partition(":")[0])
+        for detail in details
+        if not detail.get("doNotPerform") and not _is_follow_up(detail)
+    ]
+    concordant = [text for text, verdict in named if verdict == "concordant"]
+    return "; ".join(concordant or [text for text, _ in named])
+
+
+def _is_follow_up(detail: dict[str, dict[str, list[dict[str, str]]]]) -> bool:
+    return any(coding["code"].startswith("FU-") for coding in detail["code"]["coding"])
 
 
 def demo_settings(hospital: SandboxHospital, folder: Path, *, web_port: int = 0) -> Settings:
@@ -161,7 +169,9 @@ def sandbox_policy() -> Path:
     return Path(str(files("mappings"))) / "sandbox"
 
 
-def run_demo(patients: int, folder: Path, console: Console, *, once: bool) -> tuple[list[LedgerEntry], bool]:
+def run_demo(
+    patients: int, folder: Path, console: Console, *, once: bool, picture: Path | None = None
+) -> tuple[list[LedgerEntry], bool]:
     """Run until every patient is settled, or for ever; returns each patient's newest case, and whether all settled."""
     courses = simulate_courses(patients, seed=SEED, today=TODAY)
     hospital = SandboxHospital(courses, load_terminology())
@@ -179,12 +189,21 @@ def run_demo(patients: int, folder: Path, console: Console, *, once: bool) -> tu
         with ExitStack() as showing:
             progress.shown(showing)
             settled = service.run_until_settled(_SETTLE_SECONDS)
+            if picture is not None:
+                _save_picture(progress.table(), picture)
             if not once:
                 _unfold_for_ever(hospital, service.poll)
         newest: dict[str, LedgerEntry] = {}
         for entry in reversed(service.rooms.ledger.list_cases()):
             newest[entry.patient_id] = entry
         return [newest[key] for key in sorted(newest)], settled
+
+
+def _save_picture(table: Table, path: Path) -> None:
+    """The table as SVG, for pages that cannot run a terminal."""
+    paper = Console(record=True, width=150, file=io.StringIO())
+    paper.print(table)
+    path.write_text(paper.export_svg(title="adjuvant demo --once"), encoding="utf-8")
 
 
 def _unfold_for_ever(hospital: SandboxHospital, poll: Callable[[], int]) -> None:

@@ -13,7 +13,7 @@ _DOORS = {
     "httpx": {"adapter/fhir", "adapter/web"},
     "pynetdicom": {"adapter/dicom", "adapter/sandbox"},
     "pydicom": {"adapter/dicom", "adapter/sandbox"},
-    "onnxruntime": {"inference/predictor.py"},
+    "onnxruntime": {"inference/predictor.py", "training"},
     "sqlalchemy": {"adapter/store", "adapter/engine"},
     "sqlmodel": {"adapter/store"},
     "dbos": {"adapter/engine"},

@@ -188,7 +188,7 @@ _OUTLINES = {
 }
 UNITS = {
     **dict.fromkeys(("ecog", "nodes_positive", "nodes_examined"), "1"),
-    **dict.fromkeys(("hearing_grade", "tinnitus_grade", "neuropathy_grade"), "1"),
+    **dict.fromkeys(("hearing_grade", "tinnitus_grade", "neuropathy_grade", "nyha"), "1"),
     **dict.fromkeys(("wbc", "neut", "lymph", "mono", "eos", "baso", "plt"), "10*9/L"),
     **dict.fromkeys(("depth_of_invasion", "margin_mm"), "mm"),
     **dict.fromkeys(("mcv", "mpv", "pdw"), "fL"),
@@ -312,8 +312,8 @@ class _Chart:
         self._chemistry(crp=round(self._draw.uniform(8.0, 40.0), 1))
         self._number("ecog", float(self._draw.choices((0, 1), (5, 5))[0]))
         self._number("weight", self._weight)
-        for toxicity in ("hearing_grade", "tinnitus_grade", "neuropathy_grade"):
-            self._number(toxicity, 0.0)
+        for unimpaired in ("hearing_grade", "tinnitus_grade", "neuropathy_grade", "nyha"):
+            self._number(unimpaired, 0.0)
 
     def _treatment(self) -> None:
         if self._outline.chemoradiotherapy:
