@@ -1,0 +1,37 @@
+"""A model without a model: its curves depend on every bit of its input, so that no change can hide."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from inference.contract import BundleIdentity, ModelContract, ModelInput, ModelOutput
+from tests.fakes.records import CONTRACT
+
+
+class SensitivePredictor:
+    """The Predictor port over the tests' small contract."""
+
+    contract: ModelContract = CONTRACT
+    identity = BundleIdentity(name="test", version="1", digest="ab" * 32, training_data="simulated")
+
+    def predict(self, model_input: ModelInput) -> ModelOutput:
+        """Straight curves whose heights are drawn from a hash of the input."""
+        arrays = (
+            model_input.static,
+            model_input.static_mask,
+            model_input.sequence,
+            model_input.sequence_mask,
+            model_input.sequence_age_days,
+        )
+        content = b"".join(array.tobytes() for array in arrays) + repr(model_input.years_since_surgery).encode()
+        digest = hashlib.sha256(content).digest()
+        quarters = np.arange(1, 21, dtype=np.float32) / np.float32(20)
+        recurrence = (quarters * np.float32(digest[0] / 512)).astype(np.float32)
+        without = (quarters * np.float32(digest[1] / 512)).astype(np.float32)
+        return ModelOutput(
+            recurrence=recurrence,
+            death_without_recurrence=without,
+            death=(without + np.float32(0.5) * recurrence).astype(np.float32),
+        )
