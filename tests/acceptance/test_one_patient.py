@@ -10,28 +10,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from io import BytesIO
 from pathlib import Path
 
 import httpx
-import pydicom
 import pytest
-from pydicom.uid import generate_uid
 
 from adapter.dicom.pacs import Pacs
 from adapter.domain.outcome import Case, Delivered
-from adapter.domain.record import Person
 from adapter.domain.risk import Outcome
 from adapter.fhir.client import FhirClient
 from adapter.fhir.encode import to_percent
 from adapter.pipeline.assess import StepResult, conclude, decided, deliver, gather, retrieve
 from adapter.pipeline.case_file import CaseFile, SeriesFile, unseal
-from adapter.pipeline.decide import Decision
+from adapter.pipeline.decide import Decision, dicom_patient
 from adapter.pipeline.replay import replay
 from adapter.service import Rooms
 from adapter.settings import load_settings
 from adapter.terminology import load_terminology
 from benchmarks.parity import as_trained, load_cohort
+from tests.fakes.phantom import SLICES, phantom_scan
 from tests.peers.hapi import Hapi
 from tests.peers.orthanc import Orthanc
 from tests.peers.process import free_port
@@ -39,7 +36,6 @@ from training.cohorts.cohort import CohortPatient
 from training.cohorts.hancock import NOMINAL_SURGERY, read_hancock
 
 ALONE, TWICE_AT_ONCE = "hancock-007", "hancock-013"  # both with extranodal extension: every kind of action has a word
-SLICES = 140
 SYSTEM = "urn:adjuvant:cohort:hancock"
 SCANNED = f"{NOMINAL_SURGERY - timedelta(days=5):%Y%m%d}"
 MONTHS = (12, 24, 36, 60)
@@ -76,26 +72,6 @@ folder = "{folder}"
     return path
 
 
-def _scan_of(person: Person, phantom: Path) -> Iterator[bytes]:
-    """The head phantom as this person's CT, five days before surgery, under UIDs of its own."""
-    for path in sorted(phantom.iterdir()):
-        dataset = pydicom.dcmread(path)
-        dataset.PatientName = "PUBLICCOHORT"
-        dataset.PatientID = person.identifiers[0].value
-        dataset.PatientBirthDate = f"{person.birth.earliest:%Y%m%d}" if person.birth else ""
-        dataset.PatientSex = {"male": "M", "female": "F"}[person.sex]
-        for keyword in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "InstanceCreationDate"):
-            setattr(dataset, keyword, SCANNED)
-        dataset.AcquisitionDateTime = f"{SCANNED}092921"
-        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
-            own = generate_uid(entropy_srcs=[str(person.patient_id), getattr(dataset, keyword)])
-            setattr(dataset, keyword, own)
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        content = BytesIO()
-        dataset.save_as(content)
-        yield content.getvalue()
-
-
 @pytest.fixture(scope="module")
 def patients(hapi: Hapi, orthanc: Orthanc, data_folder: Path) -> Mapping[str, CohortPatient]:
     """Two patients of the public cohort, in HAPI with everything known of them and in Orthanc with one CT each."""
@@ -105,7 +81,7 @@ def patients(hapi: Hapi, orthanc: Orthanc, data_folder: Path) -> Mapping[str, Co
     with FhirClient(hapi.base_url) as client:
         load_cohort(client, tuple(chosen.values()), terminology)
     for row in chosen.values():
-        for content in _scan_of(row.record.person, data_folder / "dicom" / "ct_head_phantom_1mm"):
+        for content in phantom_scan(data_folder, dicom_patient(row.record.person, SYSTEM), scanned=SCANNED):
             orthanc.upload(content)
     return chosen
 
