@@ -15,20 +15,21 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from adapter.decision.policy import load_policy
 from adapter.dicom.ae import Archive
-from adapter.dicom.limits import Limits
+from adapter.dicom.limits import Limits as DicomLimits
 from adapter.dicom.pacs import Pacs
 from adapter.dicom.storage_scp import Listener
 from adapter.domain.ids import AETitle, PatientId, ResourceId
 from adapter.domain.outcome import Case, DeadLetter, Settled
 from adapter.engine.queue import CaseQueue, QueueOptions
 from adapter.engine.steps import RetryPolicy
-from adapter.errors import AdjuvantError, BadBundle, BadSettings
+from adapter.errors import AdjuvantError, BadBundle, BadSettings, Transient
 from adapter.features.at_risk import LandmarkPolicy
 from adapter.fhir.auth import bearer_from_file
 from adapter.fhir.client import FhirClient
 from adapter.fhir.cohort import Cohort, GroupCohort, PatientList, SelectCohort
 from adapter.fhir.decode import Reading
 from adapter.fhir.delivery import OutputMode, load_delivery, unverified_codes
+from adapter.fhir.limits import Limits as FhirLimits
 from adapter.pipeline.assess import Ports
 from adapter.pipeline.practice import Practice
 from adapter.pipeline.rooms import FhirRooms
@@ -99,7 +100,7 @@ def build_predictor(settings: Settings) -> Predictor:
 def build_client(settings: Settings) -> FhirClient:
     """The EHR; nothing is connected yet."""
     token = bearer_from_file(settings.fhir.token_file) if settings.fhir.token_file else None
-    return FhirClient(settings.fhir.base_url, token=token)
+    return FhirClient(settings.fhir.base_url, token=token, limits=FhirLimits(page_size=settings.fhir.page_size))
 
 
 def build_cohort(settings: CohortSettings) -> Cohort:
@@ -122,7 +123,7 @@ def build_archive(settings: Settings) -> Pacs | None:
             port=settings.pacs.port,
             ae_title=theirs,
             calling_ae_title=ours,
-            limits=Limits(quiet_seconds=settings.dicom.quiet_seconds),
+            limits=DicomLimits(quiet_seconds=settings.dicom.quiet_seconds),
         ),
         Listener(ae_title=ours, bind=settings.dicom.bind, port=settings.dicom.port, callers=(theirs,)),
         folder=settings.store.folder / "inbox",
@@ -196,7 +197,7 @@ class Service:
             lock = StoreLock(settings.store.folder)
             opening.callback(lock.release)
             self.rooms = opening.enter_context(Rooms(settings, self._clock))
-            self._require_peer()
+            self._look_at_the_ehr()
             work = AssessmentWork(
                 self.rooms.ports,
                 self.rooms.ledger,
@@ -269,8 +270,13 @@ class Service:
         """The engine ended the case before it could settle itself: close it, so that the next revision runs."""
         self.rooms.ledger.record(case, DeadLetter(reason="engine-gave-up", detail=case.case_id))
 
-    def _require_peer(self) -> None:
-        gaps = self.rooms.client.capabilities().gaps()
+    def _look_at_the_ehr(self) -> None:
+        """Say what the EHR lacks. One that is down now is a complaint, not a reason to stay down ourselves."""
+        try:
+            gaps = self.rooms.client.capabilities().gaps()
+        except Transient as error:
+            self._complaint = f"{type(error).__name__}: {error}"
+            return
         if gaps:
             _log.warning("the EHR lacks what is needed", gaps=list(gaps))
 

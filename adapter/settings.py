@@ -101,19 +101,12 @@ class ModelSettings(_Section):
     folder: Path | None = None
 
 
-class DeliverySettings(_Section):
-    """`[delivery]`: whether results are written to the EHR."""
-
-    write: bool = True
-
-
 class StoreSettings(_Section):
     """`[store]`: ledger, queue and encrypted case files."""
 
     url: str = "sqlite:///data/adjuvant.db"
     folder: Path = Path("data")
     key_file: Path | None = None
-    retention_days: Annotated[int, Field(ge=1)] = 3650
 
     @property
     def key_path(self) -> Path:
@@ -157,7 +150,6 @@ class Settings(_Section):
     dicom: DicomSettings = DicomSettings()
     cohort: CohortSettings
     model: ModelSettings = ModelSettings()
-    delivery: DeliverySettings = DeliverySettings()
     store: StoreSettings = StoreSettings()
     watch: WatchSettings = WatchSettings()
     web: WebSettings = WebSettings()

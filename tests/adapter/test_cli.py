@@ -1,0 +1,158 @@
+"""The commands, on the pretend hospital: what a person types, what comes out, which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from adapter.demo import SEED, TODAY, sandbox_policy
+from adapter.sandbox.hospital import SandboxHospital
+from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
+from adapter.service import free_port
+from adapter.terminology import load_terminology
+
+pytestmark = pytest.mark.real  # each command is a process of its own: too slow for the fast tests
+
+
+@pytest.fixture(scope="module")
+def hospital() -> Iterator[SandboxHospital]:
+    """Three simulated patients, everything known."""
+    with SandboxHospital(simulate_courses(3, seed=SEED, today=TODAY), load_terminology()) as running:
+        running.unfold()
+        yield running
+
+
+@pytest.fixture
+def site(hospital: SandboxHospital, tmp_path: Path) -> Path:
+    """A site configuration of its own store."""
+    port = free_port()
+    hospital.archive.allow("ADJUVANT", "127.0.0.1", port)
+    path = tmp_path / "site.toml"
+    path.write_text(
+        f"""
+mode = "research"
+[fhir]
+base_url = "{hospital.ehr.base_url}"
+patient_identifier_system = "{PATIENT_SYSTEM}"
+[pacs]
+host = "127.0.0.1"
+port = {hospital.archive.port}
+ae_title = "SANDBOX"
+[dicom]
+port = {port}
+quiet_seconds = 0.3
+[cohort]
+patients = ["Patient/patient-01", "Patient/patient-02"]
+[store]
+url = "sqlite:///{tmp_path}/adjuvant.db"
+folder = "{tmp_path}/data"
+[policy]
+site_folder = "{sandbox_policy()}"
+"""
+    )
+    return path
+
+
+def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "adapter", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_one_patient_is_assessed_once_and_replayed(site: Path, hospital: SandboxHospital) -> None:
+    """Dry run writes nothing; two real runs leave one resource at version 1; replay gives the same bytes."""
+    dry = _run("assess", "Patient/patient-01", "--config", site, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert [entry["resource"]["resourceType"] for entry in json.loads(dry.stdout)["entry"]] == [
+        "Device", "RiskAssessment", "CarePlan", "Provenance",
+    ]  # fmt: skip
+    assert "RiskAssessment" not in hospital.ehr.repository.counts()
+    written = [_run("assess", "patient-01", "--config", site, "--json") for _ in range(2)]
+    reports = [json.loads(run.stdout.splitlines()[-1]) for run in written]
+    assert [report["delivered"] for report in reports] == [1, 1]
+    assert reports[0]["cases"][0]["resources"] == reports[1]["cases"][0]["resources"]
+    assert all(reference.endswith("/_history/1") for reference in reports[0]["cases"][0]["resources"])
+    assessment = next(ref for ref in reports[0]["cases"][0]["resources"] if ref.startswith("RiskAssessment"))
+    replayed = _run("replay", assessment.split("/_history")[0], "--config", site)
+    assert replayed.returncode == 0, replayed.stderr
+    assert "identical" in replayed.stdout
+    counted = json.loads(_run("status", "--config", site, "--json").stdout)
+    assert counted["delivered"] == 2
+    forgotten = _run("cases", "forget", "patient-01", "--config", site)
+    assert "forgot 2 cases" in forgotten.stdout
+    assert [path for path in (site.parent / "data" / "vault").glob("*/*") if path.is_file()] == []
+
+
+def test_check_says_what_works(site: Path) -> None:
+    """Every line ok, exit 0; with a closed EHR port one FAIL names it, the other lines still come, exit 1."""
+    good = _run("check", "--config", site)
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert good.stdout.count("ok  ") == 6
+    broken = site.with_name("broken.toml")
+    broken.write_text(site.read_text().replace("base_url = ", 'base_url = "http://127.0.0.1:9/fhir" #', 1))
+    bad = _run("check", "--config", broken)
+    assert bad.returncode == 1
+    assert "FAIL  EHR" in bad.stdout
+    assert "ok    model" in bad.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["status", "--config", "absent.toml"], 2, "cannot read absent.toml"),
+        (["assess", "patient-01"], 2, "--config"),
+        (["replay", "nonsense", "--config", "SITE"], 1, "no assessment nonsense"),
+        (["assess", "../etc", "--config", "SITE"], 1, "not a legal FHIR id"),
+        (["assess", "nobody", "--config", "SITE", "--json"], 0, ""),
+        (["policy", "try", "absent.json"], 2, "is no case"),
+    ],
+)
+def test_an_error_is_one_sentence_and_an_exit_code(site: Path, arguments: list[str], code: int, sentence: str) -> None:
+    """0 done (an abstention is an answer), 1 refused, 2 usage or configuration; never a traceback."""
+    finished = _run(*(str(site) if argument == "SITE" else argument for argument in arguments))
+    assert (finished.returncode, "Traceback" in finished.stderr) == (code, False), finished.stderr
+    assert sentence in finished.stderr
+
+
+def test_an_unreachable_peer_is_exit_3(site: Path) -> None:
+    """The EHR is not there: nothing is half done, the code tells a script to try later."""
+    closed = site.with_name("closed.toml")
+    closed.write_text(site.read_text().replace("base_url = ", 'base_url = "http://127.0.0.1:9/fhir" #', 1))
+    assert _run("assess", "patient-01", "--config", closed).returncode == 3
+
+
+def test_the_rules_can_be_tried_and_shown(tmp_path: Path) -> None:
+    """`policy try` answers named features; `policy show` prints every rule; `model verify` proves the bundle."""
+    case = tmp_path / "case.json"
+    case.write_text(json.dumps({"features": {"ene_path": "positive"}, "landmark": datetime.now(UTC).isoformat()}))
+    verdict = json.loads(_run("policy", "try", case, "--json").stdout)
+    assert set(verdict) == {"scope", "risk_group", "actions", "reasons"}
+    assert verdict["actions"]["OBS"] != "concordant"
+    assert "HIGH" in _run("policy", "show").stdout
+    assert "agree" in _run("model", "verify").stdout
+    assert "1." in _run("model", "show").stdout
+
+
+def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: SandboxHospital) -> None:
+    """F-02: it polls, settles both patients of its cohort, and ends within ten seconds of SIGTERM with exit 0."""
+    command = [sys.executable, "-m", "adapter", "run", "--config", str(site)]
+    quick = {**os.environ, "ADJUVANT_WATCH__QUIET_SECONDS": "0", "ADJUVANT_WEB__PORT": str(free_port())}
+    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=quick)
+    deadline = time.monotonic() + 60
+    while json.loads(_run("status", "--config", site, "--json").stdout)["delivered"] < 2:
+        assert time.monotonic() < deadline
+        assert service.poll() is None
+    asked = time.monotonic()
+    service.send_signal(signal.SIGTERM)
+    _, errors = service.communicate(timeout=20)
+    assert service.returncode == 0, errors
+    assert time.monotonic() - asked < 10
+    assert "Simulated" not in errors  # no name of any patient in a log
