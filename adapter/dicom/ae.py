@@ -50,18 +50,19 @@ class Archive:
 
 
 @contextmanager
-def associated(archive: Archive, sop_class: str, *, answer_seconds: float) -> Iterator[Association]:
-    """Open an association for one SOP class, and release it however the block ends.
+def associated(archive: Archive, *sop_classes: str, answer_seconds: float) -> Iterator[Association]:
+    """Open an association for these SOP classes, and release it however the block ends.
 
     Raises PeerUnavailable (no connection, transient rejection, abort), AccessRefused (permanent rejection) and
-    UnsupportedPeer (the SOP class is not served).
+    UnsupportedPeer (a SOP class is not served).
     """
     entity = AE(ae_title=archive.calling_ae_title)
     entity.connection_timeout = archive.limits.connect_seconds
     entity.acse_timeout = archive.limits.association_seconds
     entity.network_timeout = answer_seconds
     entity.dimse_timeout = answer_seconds
-    entity.add_requested_context(sop_class)
+    for sop_class in sop_classes:
+        entity.add_requested_context(sop_class)
     sockets = _Sockets(archive.limits)
     association = entity.associate(
         archive.host,
@@ -73,8 +74,10 @@ def associated(archive: Archive, sop_class: str, *, answer_seconds: float) -> It
     )
     if not association.is_established:
         sockets.close()
-        raise _refusal(association, archive, sop_class)
+        raise _refusal(association, archive)
     try:
+        for context in association.rejected_contexts:
+            raise UnsupportedPeer(f"{archive.ae_title} does not serve SOP class {context.abstract_syntax}")
         yield association
     finally:
         if association.is_established:
@@ -108,14 +111,14 @@ class _Sockets:
         connection.settimeout(self._silence_seconds)
 
 
-def _refusal(association: Association, archive: Archive, sop_class: str) -> Exception:
+def _refusal(association: Association, archive: Archive) -> Exception:
     answer = association.acceptor.primitive
     if association.is_rejected:
         reason = _REJECTIONS.get((answer.result_source, answer.diagnostic), "reason not in the standard")
         sentence = f"{archive.ae_title} rejected the association of {archive.calling_ae_title}: {reason}"
         return PeerUnavailable(sentence) if answer.result == _REJECTED_TRANSIENT else AccessRefused(sentence)
-    if answer is not None and not association.accepted_contexts and association.rejected_contexts:
-        return UnsupportedPeer(f"{archive.ae_title} does not serve SOP class {sop_class}")
+    if association.rejected_contexts:
+        return UnsupportedPeer(f"{archive.ae_title} serves none of the SOP classes it was asked for")
     return PeerUnavailable(f"no association with {archive.ae_title}: no connection, no answer, or aborted")
 
 
@@ -132,6 +135,6 @@ def echo(archive: Archive) -> None:
 
 def check_query_retrieve(archive: Archive) -> None:
     """Return when the archive serves Study Root FIND and MOVE; nothing is asked. Raises what `associated` raises."""
-    for sop_class in (StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelMove):
-        with associated(archive, sop_class, answer_seconds=archive.limits.answer_seconds):
-            pass
+    wanted = (StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelMove)
+    with associated(archive, *wanted, answer_seconds=archive.limits.answer_seconds):
+        pass

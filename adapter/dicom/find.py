@@ -25,6 +25,7 @@ _SUCCESS = 0x0000
 _OUT_OF_RESOURCES = 0xA700
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
 _TIME = re.compile(r"(\d{2})(?:(\d{2})(?:(\d{2})(?:\.(\d{1,6}))?)?)?")
+_OUT_OF_REACH = frozenset({"OFFLINE", "UNAVAILABLE"})
 _LAST_SECOND = 59  # a leap second, written 60, is folded into it
 
 
@@ -48,16 +49,16 @@ def find_series(archive: Archive, patient: DicomPatient, zone: tzinfo) -> tuple[
     return tuple(sorted(found, key=lambda ref: (ref.study_uid, ref.series_uid)))
 
 
-def find_availability(archive: Archive, ref: SeriesRef) -> str:
-    """Instance Availability of a series: ONLINE, NEARLINE, OFFLINE, UNAVAILABLE, or empty, which is legal.
+def require_in_reach(archive: Archive, association: Association, ref: SeriesRef) -> None:
+    """Return unless the archive says that it cannot send the series now; saying nothing is legal, and usual.
 
-    Source: PS3.4 section C.4.1.1.3.2, attribute (0008,0056). Raises as `find_series` does.
+    Source: PS3.4 section C.4.1.1.3.2, Instance Availability (0008,0056); NEARLINE only takes longer.
+    Raises PeerUnavailable, and what `find_series` raises.
     """
-    sop_class = StudyRootQueryRetrieveInformationModelFind
-    with associated(archive, sop_class, answer_seconds=archive.limits.answer_seconds) as association:
-        for series in _Query(archive, association).series(ref.study_uid, ref.series_uid):
-            return text_of(series, "InstanceAvailability")
-    return ""
+    for series in _Query(archive, association).series(ref.study_uid, ref.series_uid):
+        availability = text_of(series, "InstanceAvailability")
+        if availability in _OUT_OF_REACH:
+            raise PeerUnavailable(f"series {ref.series_uid} is {availability} in {archive.ae_title}")
 
 
 def require_single_value(patient_id: str) -> None:

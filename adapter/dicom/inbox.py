@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,12 +26,15 @@ class Delivery:
     checked and synced. So a delivery that was cut by a crash goes on with what had arrived.
     """
 
-    def __init__(self, patient: DicomPatient, ref: SeriesRef, folder: Path, limits: Limits) -> None:
-        """folder: of this series alone, for this patient; it need not exist yet."""
+    def __init__(
+        self, patient: DicomPatient, ref: SeriesRef, folder: Path, limits: Limits, digests: ThreadPoolExecutor
+    ) -> None:
+        """folder: of this series alone, for this patient; it need not exist yet. digests: where they are made."""
         self.patient, self.ref, self.folder = patient, ref, folder
         self._limits = limits
         self._expected = frozenset(ref.instance_uids)
-        self._stored: set[InstanceUid] = set()
+        self._stored: dict[InstanceUid, Future[bytes]] = {}
+        self._digests = digests
         self._breaches: list[BadData] = []
         self._changed = threading.Condition()
         self._last_byte = time.monotonic()
@@ -60,10 +64,11 @@ class Delivery:
         """A byte came: the wire is not quiet."""
         self._last_byte = time.monotonic()
 
-    def stored(self, instance_uid: InstanceUid) -> None:
-        """The instance lies at its path."""
+    def stored(self, instance_uid: InstanceUid, content: bytes) -> None:
+        """The instance lies at its path with this content, whose digest is made while others arrive."""
+        digest = self._digests.submit(_sha256, content)
         with self._changed:
-            self._stored.add(instance_uid)
+            self._stored[instance_uid] = digest
             self._changed.notify_all()
 
     def breach(self, error: BadData) -> None:
@@ -76,7 +81,7 @@ class Delivery:
     def missing(self) -> tuple[InstanceUid, ...]:
         """What is still owed, sorted."""
         with self._changed:
-            return tuple(sorted(self._expected - self._stored))
+            return tuple(sorted(self._expected - self._stored.keys()))
 
     def raise_breach(self) -> None:
         """Raise the first thing that was wrong, if anything was."""
@@ -92,7 +97,7 @@ class Delivery:
         """
         self.touch()
         with self._changed:
-            while self._expected - self._stored and not self._breaches:
+            while self._expected - self._stored.keys() and not self._breaches:
                 now = time.monotonic()
                 rest = min(self._last_byte + quiet_seconds, deadline) - now
                 if rest <= 0:
@@ -103,9 +108,8 @@ class Delivery:
         """The complete series. The digest covers sorted UIDs and file contents."""
         files = tuple(self.path_of(uid) for uid in self.ref.instance_uids)
         digest = hashlib.sha256()
-        for uid, file in zip(self.ref.instance_uids, files, strict=True):
-            with file.open("rb") as content:
-                digest.update(uid.encode() + b"\0" + hashlib.file_digest(content, "sha256").digest())
+        for uid in self.ref.instance_uids:
+            digest.update(uid.encode() + b"\0" + self._stored[uid].result())
         return SeriesOnDisk(ref=self.ref, folder=self.folder, files=files, digest=digest.hexdigest())
 
     def _take_what_is_there(self) -> None:
@@ -117,7 +121,7 @@ class Delivery:
                 except BadData:
                     path.unlink()  # corrected in the archive since, or not ours: it is asked for again
                 else:
-                    self._stored.add(uid)
+                    self._stored[uid] = self._digests.submit(_sha256, path.read_bytes())
 
 
 class Inbox:
@@ -139,16 +143,17 @@ class Inbox:
     def expecting(self, patient: DicomPatient, ref: SeriesRef) -> Iterator[Delivery]:
         """Accept this series, and nothing else, while the block runs. Deliveries do not overlap."""
         key = "\0".join((patient.patient_id, patient.issuer or "", ref.study_uid, ref.series_uid))
-        delivery = Delivery(patient, ref, self.folder / hashed(key), self._limits)
-        with self._lock:
-            if self._delivery is not None:
-                raise RuntimeError("one delivery at a time")
-            self._delivery = delivery
-        try:
-            yield delivery
-        finally:
+        with ThreadPoolExecutor(1, thread_name_prefix="digest") as digests:
+            delivery = Delivery(patient, ref, self.folder / hashed(key), self._limits, digests)
             with self._lock:
-                self._delivery = None
+                if self._delivery is not None:
+                    raise RuntimeError("one delivery at a time")
+                self._delivery = delivery
+            try:
+                yield delivery
+            finally:
+                with self._lock:
+                    self._delivery = None
 
     def delivery_of(self, instance_uid: str) -> Delivery | None:
         """The open delivery that expects this instance; None counts it as unsolicited."""
@@ -163,6 +168,10 @@ class Inbox:
         delivery = self._delivery
         if delivery is not None:
             delivery.touch()
+
+
+def _sha256(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def hashed(text: str) -> str:

@@ -14,9 +14,13 @@ from enum import Enum
 
 from pydicom.dataset import Dataset
 from pynetdicom.association import Association
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove
+from pynetdicom.sop_class import (
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelMove,
+)
 
 from adapter.dicom.ae import Archive, associated
+from adapter.dicom.find import require_in_reach
 from adapter.dicom.inbox import Delivery
 from adapter.domain.ids import InstanceUid
 from adapter.domain.imaging import SeriesRef
@@ -120,8 +124,10 @@ def _identifier(ref: SeriesRef, instance_uids: Sequence[InstanceUid] = ()) -> Da
 
 def _ask(archive: Archive, delivery: Delivery, requests: Sequence[Dataset], destination: str, deadline: float) -> None:
     """Send the requests one after the other on one association; stop early when there is nothing to gain."""
-    sop_class = StudyRootQueryRetrieveInformationModelMove
-    with associated(archive, sop_class, answer_seconds=archive.limits.move_silence_seconds) as association:
+    wanted = (StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelMove)
+    with associated(archive, *wanted, answer_seconds=archive.limits.answer_seconds) as association:
+        require_in_reach(archive, association, delivery.ref)
+        association.dimse_timeout = archive.limits.move_silence_seconds
         for request in requests:
             handling = _move(association, request, destination)
             if not delivery.missing:

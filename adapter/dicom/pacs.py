@@ -10,15 +10,13 @@ from pathlib import Path
 from types import TracebackType
 
 from adapter.dicom.ae import Archive, check_query_retrieve, echo
-from adapter.dicom.find import find_availability, find_series, require_single_value
+from adapter.dicom.find import find_series, require_single_value
 from adapter.dicom.inbox import Inbox
 from adapter.dicom.move import retrieve
 from adapter.dicom.quiet import quiet_libraries
 from adapter.dicom.storage_scp import Listener, StorageScp
 from adapter.domain.imaging import DicomPatient, SeriesOnDisk, SeriesRef
-from adapter.errors import ConflictingInstance, PeerTimeout, PeerUnavailable, SeriesIncomplete, WrongPatient
-
-_OUT_OF_REACH = frozenset({"OFFLINE", "UNAVAILABLE"})
+from adapter.errors import ConflictingInstance, PeerTimeout, SeriesIncomplete, WrongPatient
 
 
 class Pacs:
@@ -96,15 +94,9 @@ class Pacs:
             raise SeriesIncomplete(f"the archive lists no image of series {ref.series_uid}", expected=0, missing=0)
         with self._inbox.expecting(patient, ref) as delivery:
             if delivery.missing:
-                self._require_in_reach(ref)
                 try:
                     retrieve(self._archive, delivery, self._listener.ae_title, deadline)
                 except (WrongPatient, ConflictingInstance):
                     shutil.rmtree(delivery.folder, ignore_errors=True)
                     raise
             return delivery.series_on_disk()
-
-    def _require_in_reach(self, ref: SeriesRef) -> None:
-        availability = find_availability(self._archive, ref)
-        if availability in _OUT_OF_REACH:
-            raise PeerUnavailable(f"series {ref.series_uid} is {availability} in {self._archive.ae_title}")

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO
 
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filebase import DicomFileLike
 from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_file_meta_info
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
@@ -41,7 +39,7 @@ _TRANSFER_SYNTAX_UID = 0x00020010
 _MOST_META_BYTES = 1 << 20
 _LONG_VRS = (b"OB", b"UN")  # of group 0002: four length bytes after two reserved; source: PS3.5 section 7.1.2
 # constant, so that the same dataset gives the same file whatever library version received it
-_IMPLEMENTATION_CLASS_UID = UID("2.25.301377094553270466116211837214022318847")
+_IMPLEMENTATION_CLASS_UID = "2.25.301377094553270466116211837214022318847"
 _IMPLEMENTATION_VERSION = "ADJUVANT"
 
 
@@ -56,15 +54,24 @@ class OpenDataset:
 
 def encode_file_meta(sop_class_uid: str, instance_uid: str, transfer_syntax: str) -> bytes:
     """The preamble and file meta information that make a received dataset a file. Source: PS3.10 section 7.1."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(instance_uid)
-    meta.TransferSyntaxUID = UID(transfer_syntax)
-    meta.ImplementationClassUID = _IMPLEMENTATION_CLASS_UID
-    meta.ImplementationVersionName = _IMPLEMENTATION_VERSION
-    buffer = BytesIO()
-    write_file_meta_info(DicomFileLike(buffer), meta)
-    return _PREFIX + buffer.getvalue()
+    body = b"".join(
+        (
+            struct.pack("<HH2sHL", 2, 0x0001, b"OB", 0, 2) + b"\0\1",
+            _short_element(0x0002, b"UI", sop_class_uid),
+            _short_element(0x0003, b"UI", instance_uid),
+            _short_element(0x0010, b"UI", transfer_syntax),
+            _short_element(0x0012, b"UI", _IMPLEMENTATION_CLASS_UID),
+            _short_element(0x0013, b"SH", _IMPLEMENTATION_VERSION),
+        )
+    )
+    return _PREFIX + struct.pack("<HH2sHL", 2, 0x0000, b"UL", 4, len(body)) + body
+
+
+def _short_element(element: int, vr: bytes, text: str) -> bytes:
+    """One element of group 0002, padded to even length. Source: PS3.5 sections 6.2 and 7.1.2."""
+    value = text.encode("ascii")
+    value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
+    return struct.pack("<HH2sH", 2, element, vr, len(value)) + value
 
 
 def open_file(stream: BinaryIO, *, tags: Iterable[str] | None, most_bytes: int) -> OpenDataset:

@@ -167,7 +167,7 @@ class StorageScp:
             write_durably(path, content)
         except OSError:
             return OUT_OF_RESOURCES
-        delivery.stored(header.instance_uid)
+        delivery.stored(header.instance_uid, content)
         return STORED
 
 
