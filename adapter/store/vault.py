@@ -78,6 +78,8 @@ class Vault:
             sealed = self._path(digest).read_bytes()
         except OSError as error:
             raise BadStore(f"case file {digest[:12]} is not in the vault") from error
+        if len(sealed) < _NONCE_BYTES:
+            raise BadStore(f"case file {digest[:12]} was cut short")
         try:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], digest.encode())
         except InvalidTag as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
+from random import Random
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
