@@ -24,7 +24,7 @@ def open_database(url: str) -> Engine:
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(Path(parsed.database).parent)
     engine = create_engine(url)
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
@@ -33,7 +33,17 @@ def open_database(url: str) -> Engine:
     except DatabaseError as error:
         engine.dispose()
         raise BadStore(f"the database at {parsed.render_as_string(hide_password=True)} cannot be used") from error
+    except BadStore:
+        engine.dispose()
+        raise
     return engine
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadStore(f"the folder {folder} cannot be made: {error.strerror}") from error
 
 
 def _prepare_sqlite(connection: object, entry: ConnectionPoolEntry) -> None:  # noqa: ARG001 (SQLAlchemy's signature)
@@ -64,9 +74,12 @@ class StoreLock:
     """One service on one data folder: a second one is refused, a dead one's lock is gone with it."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the lock. Raises BadStore naming the process that holds it."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / "adjuvant.lock").open("a+")
+        """Take the lock. Raises BadStore naming the process that holds it, or the folder that cannot be written."""
+        _make_folder(folder)
+        try:
+            self._file = (folder / "adjuvant.lock").open("a+")
+        except OSError as error:
+            raise BadStore(f"the data folder {folder} cannot be written: {error.strerror}") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

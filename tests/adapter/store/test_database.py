@@ -1,0 +1,128 @@
+"""The database is whole, ours and held once, or the service does not start."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from sqlmodel import Session
+
+from adapter.errors import BadStore
+from adapter.store.database import StoreLock, open_database
+from adapter.store.tables import SCHEMA_VERSION, WatermarkRow
+
+
+def _url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'store' / 'adjuvant.db'}"
+
+
+def _file(folder: Path) -> Path:
+    return folder / "store" / "adjuvant.db"
+
+
+def _execute(path: Path, statement: str, *values: int) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(statement, values)
+    connection.close()
+
+
+def test_an_empty_place_becomes_a_database_and_opens_again(tmp_path: Path) -> None:
+    """The first start creates folder, file and tables; the second finds them."""
+    open_database(_url(tmp_path)).dispose()
+    open_database(_url(tmp_path)).dispose()
+    assert _file(tmp_path).exists()
+
+
+def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path) -> None:
+    """Write-ahead log, synchronised in full: each connection says so itself."""
+    engine = open_database(_url(tmp_path))
+    with engine.connect() as connection:
+        modes = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
+    engine.dispose()
+    assert modes == ["wal", 2]
+
+
+def test_a_damaged_page_is_refused(tmp_path: Path) -> None:
+    """F-27: a page overwritten in the middle of the file is found at the start, not in the middle of a case."""
+    open_database(_url(tmp_path)).dispose()
+    content = bytearray(_file(tmp_path).read_bytes())
+    content[4096:8192] = b"\xff" * 4096
+    _file(tmp_path).write_bytes(content)
+    with pytest.raises(BadStore):
+        open_database(_url(tmp_path))
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """F-27: somebody else's file is not overwritten."""
+    _file(tmp_path).parent.mkdir()
+    _file(tmp_path).write_bytes(b"not a database " * 100)
+    with pytest.raises(BadStore, match="cannot be used"):
+        open_database(_url(tmp_path))
+    assert _file(tmp_path).read_bytes().startswith(b"not a database")
+
+
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0])
+def test_another_schema_is_refused_naming_both(tmp_path: Path, version: int) -> None:
+    """F-27: an older program on a newer database stops before it writes."""
+    open_database(_url(tmp_path)).dispose()
+    _execute(_file(tmp_path), "update adjuvant_schema set version = ?", version)
+    with pytest.raises(BadStore, match=f"schema {version}.*needs {SCHEMA_VERSION}"):
+        open_database(_url(tmp_path))
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    """A folder where the file should be: our own error, with the place and without a password."""
+    _file(tmp_path).mkdir(parents=True)
+    with pytest.raises(BadStore, match="cannot be used"):
+        open_database(_url(tmp_path))
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    """The data folder's name is taken: still our own error."""
+    (tmp_path / "store").write_text("a file")
+    with pytest.raises(BadStore, match="cannot be made"):
+        open_database(_url(tmp_path))
+    with pytest.raises(BadStore, match="cannot be made"):
+        StoreLock(tmp_path / "store")
+
+
+def test_a_second_service_is_refused_by_the_lock(tmp_path: Path) -> None:
+    """F-27: two services on one folder would take each other's cases; the message names the process."""
+    held = StoreLock(tmp_path)
+    with pytest.raises(BadStore, match=r"in use by process \d+"):
+        StoreLock(tmp_path)
+    held.release()
+    StoreLock(tmp_path).release()
+
+
+def test_the_lock_of_a_dead_service_is_gone_with_it(tmp_path: Path) -> None:
+    """F-01: after kill -9 the next start needs no cleaning."""
+    script = (
+        "import os, pathlib, sys; from adapter.store.database import StoreLock; "
+        "StoreLock(pathlib.Path(sys.argv[1])); os.kill(os.getpid(), 9)"
+    )
+    child = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parents[3], check=False)
+    assert child.returncode == -9
+    StoreLock(tmp_path).release()
+
+
+def test_times_come_back_aware_and_a_naive_one_is_refused(tmp_path: Path) -> None:
+    """SQLite keeps no offset: what goes in at +05:45 comes out as the same moment in UTC."""
+    engine = open_database(_url(tmp_path))
+    moment = datetime(2025, 3, 10, 8, 0, tzinfo=timezone(timedelta(hours=5, minutes=45)))
+    with Session(engine) as session:
+        session.add(WatermarkRow(feed="a", time=moment))
+        session.commit()
+    with Session(engine) as session:
+        read = session.get_one(WatermarkRow, "a").time
+    assert (read, read.tzinfo) == (moment, UTC)
+    with Session(engine) as session:
+        session.add(WatermarkRow(feed="b", time=datetime(2025, 3, 10)))
+        with pytest.raises(Exception, match="without offset"):
+            session.commit()
+    engine.dispose()
