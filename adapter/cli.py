@@ -28,13 +28,11 @@ from adapter.decision.policy import load_policy
 from adapter.decision.propose import evaluate_features, policy_table, summary
 from adapter.demo import SEED, TODAY, run_demo, sandbox_policy
 from adapter.domain.ids import PatientId
-from adapter.domain.outcome import Case, Settled, TransactionBundle
-from adapter.engine.steps import RetryPolicy, attempt
+from adapter.domain.outcome import TransactionBundle
 from adapter.errors import AdjuvantError, BadData, BadSettings, Misconfigured, PeerTimeout, PeerUnavailable
-from adapter.pipeline.assess import Ports, StepResult, conclude, deliver, gather, retrieve
-from adapter.pipeline.case_file import CaseFile, SeriesFile, unseal
+from adapter.pipeline.case_file import CaseFile, reach, unseal
+from adapter.pipeline.once import STEPS_TO_A_DECISION, STEPS_TO_DELIVERY, assess_once
 from adapter.pipeline.replay import replay as replay_case
-from adapter.pipeline.work import outcome_of
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.sandbox.patients import simulate_courses
 from adapter.service import Rooms, Service, wall_clock
@@ -147,7 +145,8 @@ def assess(
     patient_id = PatientId(patient.removeprefix("Patient/"))
     with Rooms(load_settings(config)) as rooms:
         case = rooms.ledger.request(patient_id)
-        result, settled = _assessed(case, rooms.ports, landmark, dry_run=dry_run)
+        steps = STEPS_TO_A_DECISION if dry_run else STEPS_TO_DELIVERY
+        result, settled = assess_once(case, rooms.ports, landmark, steps, wait=_sleep)
         if dry_run and settled is None and result is not None:
             case_file = unseal(rooms.vault.recall(result.case_file), CaseFile)
             bundle = unseal(rooms.vault.recall(str(case_file.bundle)), TransactionBundle)
@@ -166,31 +165,9 @@ def assess(
         sys.exit(INCOMPLETE)
 
 
-def _assessed(
-    case: Case, ports: Ports, landmark: datetime | None, *, dry_run: bool
-) -> tuple[StepResult | None, Settled | None]:
-    """The four steps one after the other, transient errors tried again; what no retry mends is the outcome."""
-    result: StepResult | None = None
-    try:
-        result = _patiently(lambda: gather(case, ports, landmark))
-        for step in (retrieve, conclude) if dry_run else (retrieve, conclude, deliver):
-            case_file = unseal(ports.files.recall(result.case_file), CaseFile)
-            result = _patiently(lambda step=step, case_file=case_file: step(case_file, ports))
-            if result.settled is not None:
-                return result, result.settled
-    except (PeerUnavailable, PeerTimeout, Misconfigured):
-        raise
-    except AdjuvantError as error:
-        return result, outcome_of(error)
-    return result, None
-
-
-def _patiently(step: object) -> StepResult:
-    def wait(seconds: float) -> bool:
-        time.sleep(seconds)
-        return False
-
-    return attempt(step, RetryPolicy(attempts=3), wait=wait)  # type: ignore[arg-type]
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
 
 
 @app.command()
@@ -292,26 +269,9 @@ def cases_forget(patient: Annotated[str, typer.Argument(help="The patient's id."
     """Remove a patient's cases from the ledger, and from the vault what no other case needs."""
     with Rooms(load_settings(config)) as rooms:
         forgotten = rooms.ledger.forget(PatientId(patient.removeprefix("Patient/")))
-        removed = rooms.vault.purge(_needed(rooms))
+        needed = frozenset(reached for digest in rooms.ledger.case_files() for reached in reach(digest, rooms.vault))
+        removed = rooms.vault.purge(needed)
     _out.print(f"forgot {forgotten} cases, removed {removed} case files")
-
-
-def _needed(rooms: Rooms) -> frozenset[str]:
-    """Every digest that a remaining case can reach."""
-    needed: set[str] = set()
-    for digest in rooms.ledger.case_files():
-        needed |= {digest, *_reached(digest, rooms)}
-    return frozenset(needed)
-
-
-def _reached(digest: str, rooms: Rooms) -> Iterator[str]:
-    case_file = unseal(rooms.vault.recall(digest), CaseFile)
-    yield case_file.record
-    if case_file.bundle:
-        yield case_file.bundle
-    for series in case_file.series:
-        yield series
-        yield from unseal(rooms.vault.recall(series), SeriesFile).files
 
 
 @app.command()

@@ -5,7 +5,7 @@ Everything here is canonical JSON, sealed in the vault by its digest; the durabl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -16,6 +16,7 @@ from adapter.domain.imaging import SeriesRef
 from adapter.domain.outcome import TransactionBundle
 from adapter.domain.record import RawRecord
 from adapter.errors import BadStore
+from adapter.pipeline.ports import CaseFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,18 @@ def unseal(content: bytes, kind: type[_Kept]) -> _Kept:
         return msgspec.json.decode(content, type=kind, dec_hook=_checked)
     except msgspec.MsgspecError as error:
         raise BadStore(f"a case file is not a {kind.__name__}") from error
+
+
+def reach(case_file_digest: str, files: CaseFiles) -> Iterator[str]:
+    """The digest itself and every digest it leads to: what a case needs to be decided again."""
+    yield case_file_digest
+    case_file = unseal(files.recall(case_file_digest), CaseFile)
+    yield case_file.record
+    if case_file.bundle is not None:
+        yield case_file.bundle
+    for series in case_file.series:
+        yield series
+        yield from unseal(files.recall(series), SeriesFile).files
 
 
 def _checked(kind: Callable[[object], object], value: object) -> object:

@@ -1,0 +1,46 @@
+"""One patient, once, without the durable queue: what `assess` and a dry run do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from adapter.domain.outcome import Case, Settled
+from adapter.engine.steps import RetryPolicy, attempt
+from adapter.errors import AdjuvantError, Misconfigured, PeerTimeout, PeerUnavailable
+from adapter.pipeline.assess import Ports, StepResult, conclude, deliver, gather, retrieve
+from adapter.pipeline.case_file import CaseFile, unseal
+from adapter.pipeline.work import outcome_of
+
+Step = Callable[[CaseFile, Ports], StepResult]
+STEPS_TO_A_DECISION: Sequence[Step] = (retrieve, conclude)
+STEPS_TO_DELIVERY: Sequence[Step] = (retrieve, conclude, deliver)
+_RETRIES = RetryPolicy(attempts=3)
+
+
+def assess_once(
+    case: Case, ports: Ports, at: datetime | None, steps: Sequence[Step], *, wait: Callable[[float], bool]
+) -> tuple[StepResult | None, Settled | None]:
+    """Gather, then the steps in turn; transient errors are tried again, what no retry mends is the outcome.
+
+    at: the landmark to stand at, None for the newest. Returns the last result and how the case ended, None where the
+    steps went through without an end. Raises PeerUnavailable, PeerTimeout and Misconfigured: nothing is known about
+    the patient then.
+    """
+    result: StepResult | None = None
+    try:
+        result = attempt(lambda: gather(case, ports, at), _RETRIES, wait=wait)
+        for step in steps:
+            case_file = unseal(ports.files.recall(result.case_file), CaseFile)
+            result = attempt(_bound(step, case_file, ports), _RETRIES, wait=wait)
+            if result.settled is not None:
+                break
+    except (PeerUnavailable, PeerTimeout, Misconfigured):
+        raise
+    except AdjuvantError as error:
+        return result, outcome_of(error)
+    return result, result.settled
+
+
+def _bound(step: Step, case_file: CaseFile, ports: Ports) -> Callable[[], StepResult]:
+    return lambda: step(case_file, ports)
