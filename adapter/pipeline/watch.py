@@ -45,8 +45,11 @@ class Watcher:
 def enqueue_open_cases(queue: CaseQueue, ledger: Ledger, give_up: Callable[[Case], None]) -> int:
     """Enqueue everything that was asked for and has not begun; returns how many. Doing it again does nothing.
 
-    give_up: called for a case that the engine ended before it could write its own outcome, so that the next begins.
+    give_up: called for a case that the engine ended, before it began or while it ran, without an outcome written.
     """
+    for case in ledger.running_cases():
+        if queue.failed(case):
+            give_up(case)
     cases = ledger.open_cases()
     for case in cases:
         if queue.failed(case):

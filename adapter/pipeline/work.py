@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import structlog
 
@@ -41,7 +43,7 @@ class AssessmentWork:
         self._watching = watching
 
     def run_step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
-        """One of the four steps; an error that no retry mends becomes the outcome."""
+        """One of the four steps; an error that no retry mends becomes the outcome, a bug of ours included."""
         self._watching(case, name, None)
         case_file = str(checkpoint[_CASE_FILE]) if _CASE_FILE in checkpoint else None
         try:
@@ -50,6 +52,11 @@ class AssessmentWork:
             settled = outcome_of(error)
             structlog.get_logger().warning("case ended", case=case.case_id, step=name, reason=settled.reason)
             return {_CASE_FILE: case_file, SETTLED: as_json(settled)}
+        except Exception as error:
+            # a bug, and no reason to hang: the engine would store the message, which may hold a patient's data
+            bug = DeadLetter(reason="unexpected-error", detail=f"{type(error).__name__} at {_place_of(error)}")
+            structlog.get_logger().error("case ended by a bug", case=case.case_id, step=name, detail=bug.detail)
+            return {_CASE_FILE: case_file, SETTLED: as_json(bug)}
         ended = {SETTLED: as_json(result.settled)} if result.settled else {}
         return {_CASE_FILE: result.case_file, **ended}
 
@@ -84,6 +91,12 @@ def outcome_of(error: AdjuvantError) -> Abstained | DeadLetter:
     if isinstance(error, BadData | SeriesIncomplete):
         return Abstained(reason=reason, detail=str(error))
     return DeadLetter(reason=reason, detail=str(error))
+
+
+def _place_of(error: Exception) -> str:
+    """`file:line` of ours or of a library where the error was raised; never its message."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
 def as_json(settled: Settled) -> dict[str, object]:

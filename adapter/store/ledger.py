@@ -115,6 +115,12 @@ class Ledger:
             rows = session.exec(select(PatientRow).where(PatientRow.requested > PatientRow.started)).all()
             return tuple(Case(patient_id=PatientId(row.patient_id), revision=row.requested) for row in rows)
 
+    def running_cases(self) -> tuple[Case, ...]:
+        """Every case that began and has not settled."""
+        with Session(self._engine) as session:
+            rows = session.exec(select(CaseRow).where(CaseRow.state == RUNNING)).all()
+            return tuple(Case(patient_id=PatientId(row.patient_id), revision=row.revision) for row in rows)
+
     def counts(self) -> Mapping[str, int]:
         """How many cases are waiting, running, and in each terminal state."""
         with Session(self._engine) as session:
