@@ -58,7 +58,7 @@ app.add_typer(policy_app, name="policy")
 
 Config = Annotated[Path, typer.Option("--config", help="The site's configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-_out = Console(highlight=False, soft_wrap=True)
+_out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 _err = Console(stderr=True, highlight=False)
 
 
@@ -252,7 +252,7 @@ def cases_show(case: Annotated[str, typer.Argument(help="The case id, patient:re
     entry = _ledger(load_settings(config)).find_case(case)
     if entry is None:
         raise BadData(f"no case {case}")
-    started, settled = entry.started.isoformat(), entry.settled.isoformat() if entry.settled else None
+    started, settled = (time and time.isoformat() for time in (entry.started, entry.settled))
     digest = {"assessment": entry.assessment_id, "case_file": entry.case_file}
     _print_json({**_as_row(entry), "detail": entry.detail, **digest, "started": started, "ended": settled})
 
