@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DatabaseError
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlmodel import Session, SQLModel, select
 
 from adapter.errors import BadStore
-from adapter.store.tables import SCHEMA_VERSION, SchemaRow
 
 _BUSY_MILLISECONDS = 30_000
+_MIGRATION_KEY = 7_532_928  # any number that no other program locks
 
 
 def open_database(url: str) -> Engine:
-    """Connect, check, and create the tables where the database is empty.
+    """Connect, check, and bring the tables to this version: an empty database gets them, an older one is upgraded.
 
-    Raises BadStore for a damaged file, another schema version, or a place that cannot be written.
+    Raises BadStore for a damaged file, the schema of a newer adjuvant, or a place that cannot be written.
     """
-    parsed = make_url(url)
+    parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         _make_folder(Path(parsed.database).parent)
-    engine = create_engine(url)
+    engine = create_engine(parsed)
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     try:
-        _check_and_create(engine)
+        _check_and_migrate(engine)
     except DatabaseError as error:
         engine.dispose()
         raise BadStore(f"the database at {parsed.render_as_string(hide_password=True)} cannot be used") from error
@@ -37,6 +43,19 @@ def open_database(url: str) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def _parsed(url: str) -> URL:
+    """The address with the driver that is installed. Raises BadStore for another kind of database."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise BadStore("store.url is not the address of a database") from error
+    if parsed.drivername in {"postgresql", "postgres"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise BadStore(f"store.url names {parsed.get_backend_name()}: SQLite and PostgreSQL are known")
+    return parsed
 
 
 def _make_folder(folder: Path) -> None:
@@ -54,20 +73,52 @@ def _prepare_sqlite(connection: object, entry: ConnectionPoolEntry) -> None:  # 
     cursor.close()
 
 
-def _check_and_create(engine: Engine) -> None:
+def _check_and_migrate(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
         with engine.connect() as connection:
             verdict = connection.execute(text("PRAGMA quick_check")).scalar()
         if verdict != "ok":
             raise BadStore("the database file is damaged: restore it from a backup")
-    SQLModel.metadata.create_all(engine)
-    with Session(engine) as session:
-        versions = session.exec(select(SchemaRow.version)).all()
-        if not versions:
-            session.add(SchemaRow(version=SCHEMA_VERSION))
-            session.commit()
-        elif list(versions) != [SCHEMA_VERSION]:
-            raise BadStore(f"the database has schema {max(versions)}, this adjuvant needs {SCHEMA_VERSION}")
+    script = ScriptDirectory(str(files("adapter.store") / "migrations"))
+    wanted = str(script.get_current_head())
+    if _schema(engine) == wanted:
+        return
+    with _alone(engine) as connection:
+        found = MigrationContext.configure(connection).get_current_revision()  # another process may have been faster
+        if found is not None and found not in {step.revision for step in script.walk_revisions()}:
+            raise BadStore(f"the database has schema {found}, this adjuvant needs {wanted} or an older one")
+        _upgrade(connection)
+
+
+def _schema(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", "adapter.store:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[Connection]:
+    """One transaction that no other process migrates beside, and that leaves all of its tables or none. Fault K14."""
+    if engine.dialect.name == "sqlite":
+        # the driver begins no transaction before CREATE TABLE: begin it here, as the writer
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.exec_driver_sql("ROLLBACK")
+                raise
+            connection.exec_driver_sql("COMMIT")
+    else:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_KEY})
+            yield connection
 
 
 class StoreLock:

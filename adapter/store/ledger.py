@@ -12,18 +12,39 @@ from sqlalchemy.orm import Session as PlainSession
 from sqlmodel import Session, col, select
 
 from adapter.domain.ids import PatientId
-from adapter.domain.outcome import Abstained, Case, DeadLetter, Delivered, Settled, Skipped
-from adapter.store.tables import CaseRow, PatientRow
+from adapter.domain.outcome import Case, Settled
+from adapter.store.cases import (
+    ABSTAINED,
+    DEAD_LETTER,
+    DELIVERED,
+    OPEN,
+    RUNNING,
+    SKIPPED,
+    TERMINAL,
+    WAITING,
+    count_crash,
+    mark_started,
+    request_case,
+    settle,
+)
+from adapter.store.tables import CaseRow
 
-RUNNING = "running"
-DELIVERED, ABSTAINED, SKIPPED, DEAD_LETTER = "delivered", "abstained", "skipped", "dead-letter"
-TERMINAL = (DELIVERED, ABSTAINED, SKIPPED, DEAD_LETTER)
-_LONGEST_DETAIL = 500
+__all__ = [
+    "ABSTAINED",
+    "DEAD_LETTER",
+    "DELIVERED",
+    "RUNNING",
+    "SKIPPED",
+    "TERMINAL",
+    "WAITING",
+    "Ledger",
+    "LedgerEntry",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
-    """One case as people see it. resources: versioned references that were written."""
+    """One case as people see it. resources: versioned references that were written. started: None while it waits."""
 
     case_id: str
     patient_id: str
@@ -34,7 +55,7 @@ class LedgerEntry:
     assessment_id: str | None
     case_file: str | None
     resources: tuple[str, ...]
-    started: datetime
+    started: datetime | None
     settled: datetime | None
 
 
@@ -50,58 +71,44 @@ class Ledger:
 
     def mark_started(self, session: PlainSession, case: Case) -> None:
         """Before anything is fetched: from here on, a further change makes the next revision."""
-        patient = session.get(PatientRow, case.patient_id) or PatientRow(patient_id=case.patient_id)
-        patient.started = max(patient.started, case.revision)
-        patient.requested = max(patient.requested, case.revision)
-        session.add(patient)
-        if session.get(CaseRow, case.case_id) is None:
-            session.add(
-                CaseRow(
-                    case_id=case.case_id,
-                    patient_id=case.patient_id,
-                    revision=case.revision,
-                    state=RUNNING,
-                    started=self._clock(),
-                )
-            )
+        mark_started(session, case, self._clock())
 
     def settle(self, session: PlainSession, case: Case, settled: Settled, case_file: str | None) -> None:
-        """Close the case; closing it again with the same outcome changes nothing."""
-        row = session.get(CaseRow, case.case_id)
-        if row is None or row.state in TERMINAL:
-            return
-        row.state, row.reason, row.detail = _described(settled)
-        row.case_file = case_file
-        if isinstance(settled, Delivered):
-            row.assessment_id = settled.receipt.assessment_id
-            row.resources = json.dumps([str(version) for version in settled.receipt.versions])
-        row.settled = self._clock()
-        session.add(row)
+        """Close the case; one that is closed, or was forgotten meanwhile, stays as it is."""
+        settle(session, case, settled, case_file=case_file, at=self._clock())
 
     # transactions of its own
 
     def request(self, patient_id: PatientId) -> Case:
         """Ask for one more look at the patient: the revision after the one that began last; at most one waits."""
         with Session(self._engine) as session:
-            patient = session.get(PatientRow, patient_id) or PatientRow(patient_id=patient_id)
-            patient.requested = max(patient.requested, patient.started + 1)
-            revision = patient.requested
-            session.add(patient)
+            case = request_case(session, patient_id)
             session.commit()
-        return Case(patient_id=patient_id, revision=revision)
+        return case
 
     def record(self, case: Case, settled: Settled, case_file: str | None = None) -> None:
         """Write down a case that ran, or ended, outside the durable queue."""
         with Session(self._engine) as session:
             self.mark_started(session, case)
-            session.flush()
             self.settle(session, case, settled, case_file)
             session.commit()
 
-    def forget(self, patient_id: PatientId) -> int:
-        """Remove every case of a patient from the ledger; returns how many there were."""
+    def count_crash(self, case: Case, finished_steps: int) -> int:
+        """Count that a worker died on the case after so many steps; returns how often at this point."""
         with Session(self._engine) as session:
-            rows = session.exec(select(CaseRow).where(CaseRow.patient_id == patient_id)).all()
+            crashes = count_crash(session, case, finished_steps)
+            session.commit()
+        return crashes
+
+    def forget(self, patient_id: PatientId) -> int:
+        """Remove every settled case of a patient from the ledger; returns how many there were.
+
+        What still waits or runs is left to settle. The patient's number of revisions stays, so that no case id is
+        ever used twice.
+        """
+        query = select(CaseRow).where(CaseRow.patient_id == patient_id, col(CaseRow.state).in_(TERMINAL))
+        with Session(self._engine) as session:
+            rows = session.exec(query).all()
             for row in rows:
                 session.delete(row)
             session.commit()
@@ -111,9 +118,11 @@ class Ledger:
 
     def open_cases(self) -> tuple[Case, ...]:
         """Every case that was asked for and has not begun."""
-        with Session(self._engine) as session:
-            rows = session.exec(select(PatientRow).where(PatientRow.requested > PatientRow.started)).all()
-            return tuple(Case(patient_id=PatientId(row.patient_id), revision=row.requested) for row in rows)
+        return self._in_states((WAITING,))
+
+    def unsettled_cases(self) -> tuple[Case, ...]:
+        """Every case that waits or runs: what the durable queue must hold, or must have given up."""
+        return self._in_states(OPEN)
 
     def running_cases(self) -> tuple[Case, ...]:
         """Every case that began and has not settled."""
@@ -124,13 +133,12 @@ class Ledger:
     def counts(self) -> Mapping[str, int]:
         """How many cases are waiting, running, and in each terminal state."""
         with Session(self._engine) as session:
-            rows = session.exec(select(CaseRow.state, func.count()).group_by(CaseRow.state)).all()
-            found = dict(rows)
-        return {"waiting": len(self.open_cases()), **{state: found.get(state, 0) for state in (RUNNING, *TERMINAL)}}
+            found = dict(session.exec(select(CaseRow.state, func.count()).group_by(CaseRow.state)).all())
+        return {state: found.get(state, 0) for state in (*OPEN, *TERMINAL)}
 
     def list_cases(self, *, state: str | None = None, patient_id: str | None = None) -> tuple[LedgerEntry, ...]:
-        """Cases, newest first."""
-        query = select(CaseRow).order_by(col(CaseRow.started).desc(), col(CaseRow.revision).desc())
+        """Cases, newest first; those that wait before all."""
+        query = select(CaseRow).order_by(col(CaseRow.started).desc().nulls_first(), col(CaseRow.revision).desc())
         if state is not None:
             query = query.where(CaseRow.state == state)
         if patient_id is not None:
@@ -156,12 +164,11 @@ class Ledger:
         with Session(self._engine) as session:
             return frozenset(digest for digest in session.exec(select(CaseRow.case_file)) if digest)
 
-
-def _described(settled: Settled) -> tuple[str, str, str]:
-    if isinstance(settled, Delivered):
-        return DELIVERED, "", ""
-    state = {Abstained: ABSTAINED, Skipped: SKIPPED, DeadLetter: DEAD_LETTER}[type(settled)]
-    return state, settled.reason, settled.detail[:_LONGEST_DETAIL]
+    def _in_states(self, states: tuple[str, ...]) -> tuple[Case, ...]:
+        query = select(CaseRow.patient_id, CaseRow.revision).where(col(CaseRow.state).in_(states))
+        with Session(self._engine) as session:
+            found = session.exec(query.order_by(CaseRow.patient_id, col(CaseRow.revision))).all()
+        return tuple(Case(patient_id=PatientId(patient), revision=revision) for patient, revision in found)
 
 
 def _entry(row: CaseRow) -> LedgerEntry:

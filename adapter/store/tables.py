@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from sqlalchemy import DateTime, Dialect, TypeDecorator
 from sqlmodel import Field, SQLModel
 
-SCHEMA_VERSION = 1
-
 
 class AwareTime(TypeDecorator[datetime]):
     """An aware time, stored and returned in UTC: SQLite keeps no offset, and a naive time is refused."""
@@ -29,13 +27,6 @@ class AwareTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
-class SchemaRow(SQLModel, table=True):
-    """Which version of these tables the database holds."""
-
-    __tablename__ = "adjuvant_schema"
-    version: int = Field(primary_key=True)
-
-
 class PatientRow(SQLModel, table=True):
     """How often a patient was asked for and how often work on them began; requested > started means open work."""
 
@@ -46,7 +37,10 @@ class PatientRow(SQLModel, table=True):
 
 
 class CaseRow(SQLModel, table=True):
-    """One case and what became of it."""
+    """One case and what became of it.
+
+    crashes: how often a worker died on it without getting further than crashed_after steps.
+    """
 
     __tablename__ = "adjuvant_case"
     case_id: str = Field(primary_key=True, max_length=96)
@@ -58,8 +52,19 @@ class CaseRow(SQLModel, table=True):
     assessment_id: str | None = Field(default=None, index=True, max_length=64)
     case_file: str | None = Field(default=None, max_length=64)
     resources: str = ""
-    started: datetime = Field(sa_type=AwareTime)
+    started: datetime | None = Field(default=None, sa_type=AwareTime)
     settled: datetime | None = Field(default=None, sa_type=AwareTime)
+    crashes: int = 0
+    crashed_after: int = 0
+
+
+class WorkerRow(SQLModel, table=True):
+    """One process that runs cases. seen: its last sign of life, by the database's clock; left: it stopped in order."""
+
+    __tablename__ = "adjuvant_worker"
+    executor_id: str = Field(primary_key=True, max_length=64)
+    seen: datetime = Field(sa_type=AwareTime)
+    left: bool = False
 
 
 class WatermarkRow(SQLModel, table=True):

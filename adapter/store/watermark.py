@@ -9,7 +9,8 @@ from sqlmodel import Session, select
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, Watermark
-from adapter.store.tables import PatientRow, RememberedRow, WatermarkRow
+from adapter.store.cases import request_case
+from adapter.store.tables import RememberedRow, WatermarkRow
 
 
 class WatermarkStore:
@@ -42,18 +43,13 @@ class WatermarkStore:
         hashes: Mapping[str, str],
     ) -> tuple[Case, ...]:
         """In one transaction: ask for every changed patient, remember, move the watermark. Returns what to enqueue."""
-        cases = []
         with Session(self._engine) as session:
-            for patient_id in sorted(set(patients)):
-                patient = session.get(PatientRow, patient_id) or PatientRow(patient_id=patient_id)
-                patient.requested = max(patient.requested, patient.started + 1)
-                session.add(patient)
-                cases.append(Case(patient_id=patient_id, revision=patient.requested))
+            cases = tuple(request_case(session, patient_id) for patient_id in sorted(set(patients)))
             self._remember(session, "person", {str(key): str(value) for key, value in people.items()})
             self._remember(session, "hash", hashes)
             session.merge(WatermarkRow(feed=self._feed, time=watermark.time))
             session.commit()
-        return tuple(cases)
+        return cases
 
     def _remember(self, session: Session, kind: str, content: Mapping[str, str]) -> None:
         query = select(RememberedRow).where(RememberedRow.feed == self._feed, RememberedRow.kind == kind)

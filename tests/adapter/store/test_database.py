@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from sqlmodel import Session
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlmodel import Session, SQLModel
 
 from adapter.errors import BadStore
 from adapter.store.database import StoreLock, open_database
-from adapter.store.tables import SCHEMA_VERSION, WatermarkRow
+from adapter.store.tables import WatermarkRow
 
 
 def _url(folder: Path) -> str:
@@ -24,11 +26,18 @@ def _file(folder: Path) -> Path:
     return folder / "store" / "adjuvant.db"
 
 
-def _execute(path: Path, statement: str, *values: int) -> None:
+def _execute(path: Path, statement: str, *values: str) -> None:
     connection = sqlite3.connect(path)
     with connection:
         connection.execute(statement, values)
     connection.close()
+
+
+def _tables(path: Path) -> set[str]:
+    connection = sqlite3.connect(path)
+    names = {row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")}
+    connection.close()
+    return names
 
 
 def test_an_empty_place_becomes_a_database_and_opens_again(tmp_path: Path) -> None:
@@ -66,13 +75,45 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     assert _file(tmp_path).read_bytes().startswith(b"not a database")
 
 
-@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0])
-def test_another_schema_is_refused_naming_both(tmp_path: Path, version: int) -> None:
+def test_a_newer_schema_is_refused_naming_both(tmp_path: Path) -> None:
     """F-27: an older program on a newer database stops before it writes."""
     open_database(_url(tmp_path)).dispose()
-    _execute(_file(tmp_path), "update adjuvant_schema set version = ?", version)
-    with pytest.raises(BadStore, match=f"schema {version}.*needs {SCHEMA_VERSION}"):
+    _execute(_file(tmp_path), "update alembic_version set version_num = ?", "9999")
+    with pytest.raises(BadStore, match=r"schema 9999.*needs \d{4}"):
         open_database(_url(tmp_path))
+
+
+def test_somebody_else_s_tables_are_left_alone(tmp_path: Path) -> None:
+    """A database that has our names but not our version was not made by us: refused, nothing half done."""
+    _file(tmp_path).parent.mkdir()
+    _execute(_file(tmp_path), "create table adjuvant_worker (executor_id text)")
+    with pytest.raises(BadStore, match="cannot be used"):
+        open_database(_url(tmp_path))
+    assert _tables(_file(tmp_path)) == {"adjuvant_worker"}
+
+
+def test_the_migrations_make_exactly_the_declared_tables(tmp_path: Path) -> None:
+    """A column added to a table without a migration, or the other way round, fails here."""
+    engine = open_database(_url(tmp_path))
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
+    engine.dispose()
+
+
+def test_two_processes_that_start_at_once_make_one_database(tmp_path: Path) -> None:
+    """K14: the second waits for the first, and finds what it made."""
+    script = "import sys; from adapter.store.database import open_database; open_database(sys.argv[1]).dispose()"
+    command = [sys.executable, "-c", script, _url(tmp_path)]
+    children = [subprocess.Popen(command, cwd=Path(__file__).parents[3]) for _ in range(3)]
+    assert [child.wait(timeout=60) for child in children] == [0, 0, 0]
+    assert "adjuvant_case" in _tables(_file(tmp_path))
+
+
+@pytest.mark.parametrize("url", ["no address", "mysql://127.0.0.1/adjuvant"])
+def test_another_kind_of_database_is_refused(url: str) -> None:
+    """SQLite and PostgreSQL are known; the rest is named and refused, not tried."""
+    with pytest.raises(BadStore, match=r"store\.url"):
+        open_database(url)
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -171,9 +171,11 @@ def test_no_table_has_a_column_for_a_value_of_a_patient(ledger: Ledger, tmp_path
     tables = [row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")]
     columns = {f"{table}.{row[1]}" for table in tables for row in connection.execute(f"pragma table_info({table})")}
     connection.close()
-    case = "case_id patient_id revision state reason detail assessment_id case_file resources started settled"
+    case = "case_id patient_id revision state reason detail assessment_id case_file resources started settled "
+    case += "crashes crashed_after"
     assert columns == {
-        "adjuvant_schema.version",
+        "alembic_version.version_num",
+        *(f"adjuvant_worker.{name}" for name in ("executor_id", "seen", "left")),
         *(f"adjuvant_patient.{name}" for name in ("patient_id", "requested", "started")),
         *(f"adjuvant_case.{name}" for name in case.split()),
         *(f"adjuvant_watermark.{name}" for name in ("feed", "time")),

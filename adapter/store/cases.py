@@ -1,0 +1,127 @@
+"""The state of each case, moved only here, in the transaction given: waiting, running, then one of four ends."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Table, update
+from sqlalchemy import case as either
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+from sqlmodel import col
+
+from adapter.domain.ids import PatientId
+from adapter.domain.outcome import Abstained, Case, DeadLetter, Delivered, Settled, Skipped
+from adapter.store.tables import CaseRow, PatientRow
+
+WAITING, RUNNING = "waiting", "running"
+DELIVERED, ABSTAINED, SKIPPED, DEAD_LETTER = "delivered", "abstained", "skipped", "dead-letter"
+OPEN = (WAITING, RUNNING)
+TERMINAL = (DELIVERED, ABSTAINED, SKIPPED, DEAD_LETTER)
+_LONGEST_REASON, _LONGEST_DETAIL = 80, 500
+_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def request_case(session: Session, patient_id: PatientId) -> Case:
+    """Ask for one more look at the patient: the revision after the one that began last, so that at most one waits.
+
+    One statement each, so that two processes asking at once ask for the same case.
+    """
+    patient = col(PatientRow.requested), col(PatientRow.started)
+    asked = (
+        _insert(session, PatientRow)
+        .values(patient_id=patient_id, requested=1, started=0)
+        .on_conflict_do_update(
+            index_elements=["patient_id"],
+            set_={"requested": either((patient[0] > patient[1], patient[0]), else_=patient[1] + 1)},
+        )
+        .returning(patient[0])
+    )
+    wanted = Case(patient_id=patient_id, revision=session.execute(asked).scalar_one())
+    _write_waiting(session, wanted)
+    return wanted
+
+
+def mark_started(session: Session, started: Case, at: datetime) -> None:
+    """Before anything is fetched: from here on, a further change makes the next revision."""
+    patient = col(PatientRow.requested), col(PatientRow.started)
+    revision = started.revision
+    session.execute(
+        _insert(session, PatientRow)
+        .values(patient_id=started.patient_id, requested=revision, started=revision)
+        .on_conflict_do_update(
+            index_elements=["patient_id"],
+            set_={
+                "requested": either((patient[0] > revision, patient[0]), else_=revision),
+                "started": either((patient[1] > revision, patient[1]), else_=revision),
+            },
+        )
+    )
+    _write_waiting(session, started)
+    session.execute(
+        update(CaseRow)
+        .where(col(CaseRow.case_id) == started.case_id, col(CaseRow.state) == WAITING)
+        .values(state=RUNNING, started=at)
+    )
+
+
+def settle(session: Session, ended: Case, settled: Settled, *, case_file: str | None, at: datetime) -> None:
+    """Close a case; one that is closed, or was forgotten meanwhile, stays as it is."""
+    state, reason, detail = _described(settled)
+    delivered = settled.receipt if isinstance(settled, Delivered) else None
+    session.execute(
+        update(CaseRow)
+        .where(col(CaseRow.case_id) == ended.case_id, col(CaseRow.state).in_(OPEN))
+        .values(
+            state=state,
+            reason=reason[:_LONGEST_REASON],
+            detail=detail[:_LONGEST_DETAIL],
+            case_file=case_file,
+            assessment_id=delivered.assessment_id if delivered else None,
+            resources=json.dumps([str(version) for version in delivered.versions]) if delivered else "",
+            settled=at,
+        )
+    )
+
+
+def count_crash(session: Session, crashed: Case, finished_steps: int) -> int:
+    """Count one more death of a worker on this case; getting further than at the last one starts the count again."""
+    row = session.get(CaseRow, crashed.case_id)
+    if row is None:
+        return 0
+    row.crashes = 1 if finished_steps > row.crashed_after else row.crashes + 1
+    row.crashed_after = finished_steps
+    session.add(row)
+    return row.crashes
+
+
+def _write_waiting(session: Session, wanted: Case) -> None:
+    session.execute(
+        _insert(session, CaseRow)
+        .values(
+            case_id=wanted.case_id,
+            patient_id=wanted.patient_id,
+            revision=wanted.revision,
+            state=WAITING,
+            reason="",
+            detail="",
+            resources="",
+            crashes=0,
+            crashed_after=0,
+        )
+        .on_conflict_do_nothing(index_elements=["case_id"])
+    )
+
+
+def _insert(session: Session, row: type[CaseRow] | type[PatientRow]) -> Any:  # noqa: ANN401 (one of two dialects' own)
+    table: Table = vars(row)["__table__"]  # SQLModel makes it without declaring it
+    return _INSERT[session.get_bind().dialect.name](table)
+
+
+def _described(settled: Settled) -> tuple[str, str, str]:
+    if isinstance(settled, Delivered):
+        return DELIVERED, "", ""
+    state = {Abstained: ABSTAINED, Skipped: SKIPPED, DeadLetter: DEAD_LETTER}[type(settled)]
+    return state, settled.reason, settled.detail

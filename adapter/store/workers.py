@@ -1,0 +1,61 @@
+"""Which processes run cases now: each gives signs of life by the database's clock, so no two clocks are compared."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine, func
+from sqlmodel import Session, col, select
+
+from adapter.store.tables import AwareTime, WorkerRow
+
+SILENT_AFTER = timedelta(seconds=15)
+_REMEMBERED = timedelta(days=7)
+
+
+class WorkerRegister:
+    """One process in the register of all."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Use an opened database."""
+        self._engine = engine
+
+    def beat(self, executor_id: str) -> None:
+        """A sign of life."""
+        self._write(executor_id, left=False)
+
+    def leave(self, executor_id: str) -> None:
+        """Say goodbye: what is left running here was interrupted on purpose, it did not crash."""
+        self._write(executor_id, left=True)
+
+    def living(self, executor_id: str) -> frozenset[str]:
+        """Who runs cases now, the asker included.
+
+        On SQLite nobody else can: the lock beside the file admits one process.
+        """
+        if self._engine.dialect.name == "sqlite":
+            return frozenset({executor_id})
+        with Session(self._engine) as session:
+            heard_since = _now(session) - SILENT_AFTER
+            query = select(WorkerRow.executor_id).where(WorkerRow.seen >= heard_since, col(WorkerRow.left).is_(False))
+            return frozenset({executor_id, *session.exec(query)})
+
+    def left_in_order(self, executor_id: str) -> bool:
+        """Whether the process stopped by itself."""
+        with Session(self._engine) as session:
+            row = session.get(WorkerRow, executor_id)
+            return row is not None and row.left
+
+    def _write(self, executor_id: str, *, left: bool) -> None:
+        with Session(self._engine) as session:
+            now = _now(session)
+            session.merge(WorkerRow(executor_id=executor_id, seen=now, left=left))
+            for row in session.exec(select(WorkerRow).where(WorkerRow.seen < now - _REMEMBERED)):
+                session.delete(row)
+            session.commit()
+
+
+def _now(session: Session) -> datetime:
+    """The database's clock, in whole seconds on SQLite."""
+    now: datetime = session.execute(select(func.current_timestamp(type_=AwareTime))).scalar_one()
+    return now
