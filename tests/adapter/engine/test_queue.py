@@ -1,0 +1,224 @@
+"""Cases as durable workflows: few runs for many changes, one at a time per patient, and every one ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from adapter.domain.ids import PatientId
+from adapter.domain.outcome import Case, DeadLetter, Skipped
+from adapter.engine.queue import SETTLED, STEPS, CaseQueue, Checkpoint, QueueOptions, Transaction
+from adapter.pipeline.watch import enqueue_open_cases
+from adapter.store.database import open_database
+from adapter.store.ledger import Ledger
+
+_OPTIONS = QueueOptions(workers=4, poll_seconds=0.02)
+
+
+def _nothing(_name: str, _case: Case) -> None:
+    """What a step does unless a test says otherwise."""
+
+
+@dataclass
+class Work:
+    """Four steps that note when they ran. in_step: called in each, to wait or to fail."""
+
+    ledger: Ledger
+    in_step: Callable[[str, Case], None] = _nothing
+    seen: list[tuple[str, str]] = field(default_factory=list)
+    running: dict[str, int] = field(default_factory=dict)
+    most_at_once: dict[str, int] = field(default_factory=dict)
+
+    def run_step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
+        """Count who runs beside whom."""
+        patient = str(case.patient_id)
+        self.running[patient] = self.running.get(patient, 0) + 1
+        self.most_at_once[patient] = max(self.most_at_once.get(patient, 0), self.running[patient])
+        self.seen.append((case.case_id, name))
+        try:
+            self.in_step(name, case)
+        finally:
+            self.running[patient] -= 1
+        done = {**checkpoint, name: "done"}
+        return {**done, SETTLED: True} if name == STEPS[-1] else done
+
+    def steps_of(self, patient: str) -> list[tuple[str, str]]:
+        """Case and step of everything that ran for a patient, in order."""
+        return [entry for entry in self.seen if entry[0].startswith(f"{patient}:")]
+
+    def mark_started(self, transaction: Transaction, case: Case) -> None:
+        """As the ledger does."""
+        self.ledger.mark_started(transaction, case)
+
+    def settle(self, transaction: Transaction, case: Case, checkpoint: Checkpoint) -> None:
+        """Skipped, with the steps that ran as its detail."""
+        detail = " ".join(name for name in STEPS if name in checkpoint)
+        self.ledger.settle(transaction, case, Skipped(reason="test", detail=detail), None)
+
+
+@dataclass
+class Service:
+    """One open queue and what it works on; tests bring patients of their own."""
+
+    queue: CaseQueue
+    ledger: Ledger
+    work: Work
+
+    def look_again(self) -> None:
+        """What the service does at its start and after each poll."""
+        enqueue_open_cases(self.queue, self.ledger, self._give_up)
+
+    def run_until_idle(self) -> None:
+        """Look and run until nothing is open."""
+        for _ in range(20):
+            self.look_again()
+            assert self.queue.wait_until_idle(20)
+            if not self.ledger.open_cases() and not self.ledger.running_cases():
+                return
+        pytest.fail("work stays open")
+
+    def states(self, patient: PatientId) -> list[str]:
+        """How the patient's cases ended, newest first."""
+        return [entry.state for entry in self.ledger.list_cases(patient_id=patient)]
+
+    def _give_up(self, case: Case) -> None:
+        self.ledger.record(case, DeadLetter(reason="engine-gave-up", detail=case.case_id))
+
+
+@contextmanager
+def open_service(engine: Engine) -> Iterator[Service]:
+    """Launch and stop a queue; the clock is read at the top of the program, and a test is one."""
+    ledger = Ledger(engine, lambda: datetime.now(UTC))
+    work = Work(ledger)
+    with CaseQueue(engine, work, _OPTIONS) as queue:
+        yield Service(queue, ledger, work)
+
+
+@contextmanager
+def database(folder: Path) -> Iterator[Engine]:
+    """An empty one."""
+    engine = open_database(f"sqlite:///{folder / 'adjuvant.db'}")
+    yield engine
+    engine.dispose()
+
+
+def test_two_queues_one_after_the_other_in_one_process(tmp_path: Path) -> None:
+    """A service that stops and starts again within one process; it stands first, because a process holds one queue."""
+    with database(tmp_path) as engine:
+        for revision in (1, 2):
+            with open_service(engine) as service:
+                service.ledger.request(PatientId("p1"))
+                service.run_until_idle()
+                assert service.work.seen == [(f"p1:{revision}", name) for name in STEPS]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One queue for the tests below: opening and closing one takes two seconds."""
+    with database(tmp_path_factory.mktemp("queue")) as engine, open_service(engine) as opened:
+        yield opened
+
+
+@pytest.fixture
+def in_step(service: Service) -> Iterator[Callable[[Callable[[str, Case], None]], None]]:
+    """Put something into every step, for one test."""
+
+    def put(what: Callable[[str, Case], None]) -> None:
+        service.work.in_step = what
+
+    yield put
+    service.work.in_step = _nothing
+
+
+def test_a_case_runs_its_steps_and_settles(service: Service) -> None:
+    """In order, each once, the outcome written with the last checkpoint; looking and enqueueing again does nothing."""
+    case = service.ledger.request(PatientId("once"))
+    for _ in range(5):
+        service.queue.enqueue(case)
+    service.run_until_idle()
+    service.queue.enqueue(case)
+    service.run_until_idle()
+    assert service.work.steps_of("once") == [("once:1", name) for name in STEPS]
+    assert [entry.detail for entry in service.ledger.list_cases(patient_id="once")] == [" ".join(STEPS)]
+
+
+def test_three_hundred_changes_while_it_runs_make_few_runs_and_lose_none(
+    service: Service, in_step: Callable[[Callable[[str, Case], None]], None]
+) -> None:
+    """Design section 7: a trigger asks for the revision after the one that began; never more than one waits."""
+    gathered: list[int] = []
+    asked = [0]
+
+    def gather_slowly(name: str, _case: Case) -> None:
+        if name == "gather":
+            gathered.append(asked[0])  # the record as it was read: what came later needs another run
+            time.sleep(0.02)
+
+    in_step(gather_slowly)
+    for _ in range(300):
+        asked[0] += 1
+        service.queue.enqueue(service.ledger.request(PatientId("busy")))
+        assert len(service.ledger.open_cases()) <= 1
+    service.run_until_idle()
+    runs = len(service.states(PatientId("busy")))
+    assert gathered[-1] == 300
+    assert runs == len(gathered)
+    assert runs < 150
+    assert service.work.most_at_once["busy"] == 1
+
+
+def test_one_patient_at_a_time_and_others_beside(
+    service: Service, in_step: Callable[[Callable[[str, Case], None]], None]
+) -> None:
+    """Two revisions of one patient never overlap, in order of their revision; another patient does not wait."""
+    both = threading.Barrier(2)
+
+    def meet(name: str, case: Case) -> None:
+        if name == "retrieve" and case.revision == 1:
+            both.wait(timeout=10)  # passes only if both patients are in the step at once
+
+    in_step(meet)
+    for patient in (PatientId("left"), PatientId("right")):
+        service.queue.enqueue(service.ledger.request(patient))
+        service.queue.enqueue(Case(patient_id=patient, revision=2))
+    assert service.queue.wait_until_idle(20)
+    assert (service.work.most_at_once["left"], service.work.most_at_once["right"]) == (1, 1)
+    assert [case_id for case_id, _ in service.work.steps_of("left")] == ["left:1"] * 4 + ["left:2"] * 4
+
+
+def test_a_bug_in_any_step_ends_the_case(
+    service: Service, in_step: Callable[[Callable[[str, Case], None]], None]
+) -> None:
+    """An exception that nobody foresaw: the case is closed at the next look, the next revision runs, nothing hangs."""
+
+    def fail_first(name: str, case: Case) -> None:
+        if case.case_id == f"bug-in-{name}:1":
+            raise RuntimeError("a bug")
+
+    in_step(fail_first)
+    patients = [PatientId(f"bug-in-{name}") for name in STEPS]
+    for patient in patients:
+        service.ledger.request(patient)
+    service.run_until_idle()
+    assert [service.states(patient) for patient in patients] == [["dead-letter"]] * 4
+    for patient in patients:
+        service.ledger.request(patient)
+    service.run_until_idle()
+    assert [service.states(patient) for patient in patients] == [["skipped", "dead-letter"]] * 4
+
+
+def test_a_queue_that_is_not_open_takes_no_case(tmp_path: Path) -> None:
+    """A case that would be lost is refused loudly."""
+    with database(tmp_path) as engine:
+        closed = CaseQueue(engine, Work(Ledger(engine, lambda: datetime.now(UTC))), _OPTIONS)
+        with pytest.raises(RuntimeError, match="not open"):
+            closed.enqueue(Case(patient_id=PatientId("p1"), revision=1))
+        assert closed.pause(0.0) is False
