@@ -1,0 +1,262 @@
+"""How a case ends: every error by its branch, every outcome kept and read back, every bug without its message."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from adapter import errors
+from adapter.decision.policy import load_policy
+from adapter.domain.ids import PatientId, ResourceVersion
+from adapter.domain.outcome import (
+    Abstained,
+    Case,
+    DeadLetter,
+    Delivered,
+    Settled,
+    Skipped,
+    TransactionBundle,
+    WriteReceipt,
+)
+from adapter.domain.record import RawRecord
+from adapter.engine.queue import SETTLED, STEPS
+from adapter.engine.steps import RetryPolicy
+from adapter.errors import AdjuvantError, BadData, PeerTimeout, PullIncomplete, SeriesIncomplete, WriteRefused
+from adapter.features.at_risk import LandmarkPolicy
+from adapter.fhir.decode import Reading
+from adapter.fhir.delivery import OutputMode, load_delivery
+from adapter.pipeline.assess import Ports
+from adapter.pipeline.practice import Practice
+from adapter.pipeline.work import AssessmentWork, as_json, from_json, outcome_of
+from adapter.store.database import open_database
+from adapter.store.ledger import Ledger
+from adapter.store.vault import Vault
+from adapter.terminology import load_terminology
+from tests.fakes.predictors import SensitivePredictor
+from tests.fakes.raw_records import as_raw, raw_record
+from tests.fakes.records import operated
+
+_CASE = Case(patient_id=PatientId("p1"), revision=1)
+_TERMINOLOGY = load_terminology()
+_SECRET = "Jane Example, born 1960-07-01"
+_PRACTICE = Practice(
+    reading=Reading(terminology=_TERMINOLOGY),
+    landmarks=LandmarkPolicy(),
+    policy=load_policy(),
+    delivery=load_delivery(),
+    mode=OutputMode.RESEARCH,
+    base_url="http://127.0.0.1:8080/fhir",
+)
+
+
+def _operated() -> RawRecord:
+    record = operated()
+    return as_raw(replace(record, person=replace(record.person, birth=None)), _TERMINOLOGY)
+
+
+class Hospital:
+    """An EHR in memory. fetching, sending: called first, to fail."""
+
+    def __init__(self, raw: RawRecord) -> None:
+        self._raw = raw
+        self.sent: list[TransactionBundle] = []
+        self.fetching: Callable[[], None] = lambda: None
+        self.sending: Callable[[], None] = lambda: None
+
+    def fetch_record(self, patient_id: PatientId) -> RawRecord:
+        """The same record each time."""
+        assert patient_id == self._raw.patient_id
+        self.fetching()
+        return self._raw
+
+    def submit(self, bundle: TransactionBundle) -> WriteReceipt:
+        """Keep what was sent."""
+        self.sending()
+        self.sent.append(bundle)
+        version = ResourceVersion("RiskAssessment", "ra-1", "1")
+        return WriteReceipt(assessment_id=bundle.assessment_id, versions=(version,), written=True)
+
+
+@pytest.fixture
+def hospital() -> Hospital:
+    """One with the operated patient."""
+    return Hospital(_operated())
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """An empty one."""
+    engine = open_database(f"sqlite:///{tmp_path / 'adjuvant.db'}")
+    yield Ledger(engine, lambda: datetime(2026, 3, 1, tzinfo=UTC))
+    engine.dispose()
+
+
+@pytest.fixture
+def work(hospital: Hospital, ledger: Ledger, tmp_path: Path) -> AssessmentWork:
+    """The pipeline's side of the queue, in a site without an archive; retries do not wait."""
+    return work_of(hospital, ledger, tmp_path)
+
+
+def work_of(hospital: Hospital, ledger: Ledger, folder: Path) -> AssessmentWork:
+    """The real walk over an EHR in memory."""
+    ports = Ports(
+        source=hospital,
+        archive=None,
+        predictor=SensitivePredictor(),
+        target=hospital,
+        files=Vault(folder / "vault", bytes(32)),
+        practice=_PRACTICE,
+    )
+    return AssessmentWork(
+        ports,
+        ledger,
+        retries=RetryPolicy(attempts=3, first_seconds=0.0),
+        wait=lambda _seconds: False,
+        watching=lambda _case, _step, _settled: None,
+    )
+
+
+def run(work: AssessmentWork) -> Settled:
+    """All four steps, as the queue does."""
+    checkpoint: dict[str, object] = {}
+    for name in STEPS:
+        checkpoint = work.run_step(name, _CASE, checkpoint)
+        if SETTLED in checkpoint:
+            break
+    return from_json(checkpoint[SETTLED])
+
+
+def failing(error: Exception, times: int = 99) -> Callable[[], None]:
+    """Raise so many times, then let it pass."""
+    left = [times]
+
+    def fail() -> None:
+        if left[0]:
+            left[0] -= 1
+            raise error
+
+    return fail
+
+
+def test_a_case_walks_to_its_delivery(work: AssessmentWork, hospital: Hospital) -> None:
+    """Steps 5 to 19: one transaction sent, its receipt the outcome."""
+    settled = run(work)
+    assert isinstance(settled, Delivered)
+    assert [bundle.assessment_id for bundle in hospital.sent] == [settled.receipt.assessment_id]
+
+
+def test_a_repeated_step_hands_on_the_same_digests(work: AssessmentWork) -> None:
+    """After a crash a step runs again: what it returns is what it returned."""
+    checkpoint: dict[str, object] = {}
+    for name in STEPS:
+        again = work.run_step(name, _CASE, checkpoint)
+        checkpoint = work.run_step(name, _CASE, checkpoint)
+        assert again == checkpoint
+
+
+def test_a_checkpoint_holds_digests_only(work: AssessmentWork) -> None:
+    """Law 8: what the engine stores of a step is one digest until the case settles."""
+    checkpoint: dict[str, object] = {}
+    for name in STEPS[:-1]:
+        checkpoint = work.run_step(name, _CASE, checkpoint)
+        assert checkpoint.keys() == {"case_file"}
+        assert len(bytes.fromhex(str(checkpoint["case_file"]))) == 32
+
+
+def test_a_patient_who_is_not_ours_is_skipped(ledger: Ledger, tmp_path: Path) -> None:
+    """Law 6: skipped with its reason, and nothing is sent."""
+    hospital = Hospital(raw_record())
+    settled = run(work_of(hospital, ledger, tmp_path))
+    assert isinstance(settled, Skipped)
+    assert settled.reason == "no-head-and-neck-squamous-cell-carcinoma"
+    assert hospital.sent == []
+
+
+def test_a_peer_that_recovers_is_no_outcome(work: AssessmentWork, hospital: Hospital) -> None:
+    """Two timeouts, then an answer: delivered."""
+    hospital.fetching = failing(PeerTimeout("slow"), times=2)
+    assert isinstance(run(work), Delivered)
+
+
+def test_a_peer_that_stays_away_is_a_dead_letter(work: AssessmentWork, hospital: Hospital) -> None:
+    """Nothing is wrong with the patient's data: a person looks at the peer and retries."""
+    hospital.sending = failing(PeerTimeout("slow"))
+    assert run(work) == DeadLetter(reason="peer-timeout", detail="slow")
+
+
+def test_incomplete_data_abstains(work: AssessmentWork, hospital: Hospital) -> None:
+    """Law 5: a pull that cannot be counted to its end gives no number."""
+    hospital.fetching = failing(PullIncomplete("Observation: 3 of 5"))
+    assert run(work) == Abstained(reason="pull-incomplete", detail="Observation: 3 of 5")
+    assert hospital.sent == []
+
+
+@pytest.mark.parametrize("place", ["fetching", "sending"])
+def test_a_bug_is_a_dead_letter_without_its_message(work: AssessmentWork, hospital: Hospital, place: str) -> None:
+    """Law 8: the message of an unforeseen error may hold a patient's data; class and place suffice to find it."""
+    setattr(hospital, place, failing(KeyError(_SECRET)))
+    with capture_logs() as logged:
+        settled = run(work)
+    assert isinstance(settled, DeadLetter)
+    assert settled.reason == "unexpected-error"
+    assert settled.detail.startswith("KeyError at test_work.py:")
+    assert _SECRET not in str(settled) + str(logged)
+
+
+def _leaves() -> list[type[AdjuvantError]]:
+    found = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, AdjuvantError)]
+    return [kind for kind in found if not kind.__subclasses__()]
+
+
+@pytest.mark.parametrize("kind", _leaves(), ids=lambda kind: kind.__name__)
+def test_every_error_has_an_end_by_who_acts(kind: type[AdjuvantError]) -> None:
+    """Bad or incomplete data abstains, the rest waits for a person; the reason is the error's name, hyphenated."""
+    error = kind("x", expected=2, missing=1) if kind is SeriesIncomplete else kind("x")
+    settled = outcome_of(error)
+    expected = Abstained if issubclass(kind, BadData | SeriesIncomplete) else DeadLetter
+    assert type(settled) is expected
+    assert settled.reason.replace("-", "") == kind.__name__.lower()
+    assert settled.detail == "x"
+
+
+def test_a_refused_write_abstains_by_its_name() -> None:
+    """The reason is a stable code that people search for."""
+    assert outcome_of(WriteRefused("processing")) == Abstained(reason="write-refused", detail="processing")
+
+
+_TEXT = st.text(max_size=40)
+_OUTCOMES: st.SearchStrategy[Settled] = st.one_of(
+    st.builds(Abstained, reason=_TEXT, detail=_TEXT),
+    st.builds(Skipped, reason=_TEXT, detail=_TEXT),
+    st.builds(DeadLetter, reason=_TEXT, detail=_TEXT),
+    st.builds(
+        Delivered,
+        receipt=st.builds(
+            WriteReceipt,
+            assessment_id=_TEXT,
+            versions=st.lists(st.builds(ResourceVersion, _TEXT, _TEXT, _TEXT), max_size=4).map(tuple),
+            written=st.booleans(),
+        ),
+    ),
+)
+
+
+@given(_OUTCOMES)
+def test_every_outcome_reads_back_as_itself(settled: Settled) -> None:
+    """from_json undoes as_json: the engine may replay a settled checkpoint years later."""
+    assert from_json(as_json(settled)) == settled
+
+
+@pytest.mark.parametrize("content", [None, "Delivered", [], {"kind": "Invented", "reason": "", "detail": ""}])
+def test_what_is_no_outcome_is_refused(content: object) -> None:
+    """A foreign checkpoint is an error, never a default."""
+    with pytest.raises((TypeError, KeyError)):
+        from_json(content)
