@@ -1,190 +1,27 @@
 """Training and serving see the same patient: every HANCOCK patient through FHIR and a real HAPI, compared by entry.
 
-Each patient of the training cohort is exported to FHIR, stored in HAPI, pulled page by page and decoded as the service
-does; standing, model input and model output are then compared with what training derives from the table itself.
+Writes docs/parity.md. The same comparison, on sixty patients, is a test: tests/acceptance.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-from numpy.typing import NDArray
-
-from adapter.domain.record import PatientRecord
-from adapter.domain.risk import AtRisk, NotAtRisk
-from adapter.features.assemble import assemble
-from adapter.features.at_risk import LandmarkPolicy, standing
-from adapter.features.timeline import build_timeline
 from adapter.fhir.client import FhirClient
-from adapter.fhir.decode import KnownTime, Reading, decode_record
-from adapter.fhir.fetch import fetch_record
-from adapter.sandbox.resources import PUBLIC_COHORT, fhir_resources
-from adapter.terminology import Terminology, load_terminology
+from adapter.terminology import load_terminology
+from benchmarks.both_sides import INPUT_BAR, OUTPUT_BAR, Comparison, as_served, as_trained, compare, load_cohort, spread
 from inference.artifact import load_bundle, shipped_bundle
-from inference.contract import ModelInput, ModelOutput
-from inference.predictor import OUTPUTS, Predictor
+from inference.predictor import Predictor
 from tests.peers.hapi import start_hapi
 from tests.peers.process import PeerMissing
-from training.cohorts.cohort import CohortPatient
 from training.cohorts.hancock import read_hancock
-from training.cohorts.landmarks import decision_standing, landmark_rows
-
-INPUT_BAR, OUTPUT_BAR = 1e-6, 1e-5
-PATIENTS_PER_TRANSACTION = 10
-SHOWN_EVERY = 50
-_EXACT = ("static_mask", "sequence_mask")
-_NEAR = ("static", "sequence", "sequence_age_days")
-_POLICY = LandmarkPolicy()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """One patient as one side sees them. standing: `decision`, `follow_up` or the reason of a skip.
-
-    landmark, model_input and output are None where the patient is skipped.
-    """
-
-    patient_id: str
-    standing: str
-    landmark: datetime | None = None
-    model_input: ModelInput | None = None
-    output: ModelOutput | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """How far two sides lie apart: patients that differ by name, and the largest difference of any entry."""
-
-    standings: Counter[str]
-    standing_differs: tuple[str, ...]
-    landmark_differs: tuple[str, ...]
-    masks_differ: tuple[str, ...]
-    compared: int
-    entries: int
-    input_distance: float
-    output_distance: float
-
-    @property
-    def holds(self) -> bool:
-        """Whether both sides agree on every patient within the bars."""
-        differs = self.standing_differs or self.landmark_differs or self.masks_differ
-        return not differs and self.input_distance <= INPUT_BAR and self.output_distance <= OUTPUT_BAR
-
-
-def spread(patients: Sequence[CohortPatient], sample: int | None) -> tuple[CohortPatient, ...]:
-    """All of them, or so many at equal steps from the first of the file to the last."""
-    if sample is None or sample >= len(patients):
-        return tuple(patients)
-    return tuple(patients[round(place)] for place in np.linspace(0, len(patients) - 1, sample))
-
-
-def load_cohort(client: FhirClient, patients: Sequence[CohortPatient], terminology: Terminology) -> int:
-    """PUT every patient's resources, several patients a transaction; returns how many resources the server took."""
-    stored = 0
-    for start in range(0, len(patients), PATIENTS_PER_TRANSACTION):
-        entries = [
-            {"resource": resource, "request": {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}}
-            for patient in patients[start : start + PATIENTS_PER_TRANSACTION]
-            for resource in fhir_resources(
-                patient.record, terminology, family_name="Publiccohort", tags=(PUBLIC_COHORT,)
-            )
-        ]
-        content = json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries}).encode()
-        reply = client.post_transaction(content)
-        if any(entry.version is None for entry in reply.entries):
-            raise RuntimeError("the server did not take every resource of the cohort")
-        stored += len(reply.entries)
-        _progress("stored", min(start + PATIENTS_PER_TRANSACTION, len(patients)), len(patients))
-    return stored
-
-
-def as_trained(patients: Iterable[CohortPatient], predictor: Predictor) -> Iterator[Seen]:
-    """Each patient as training derives them from the table."""
-    for patient in patients:
-        yield _seen(patient.record, decision_standing(patient.record, _POLICY), predictor)
-
-
-def as_served(
-    client: FhirClient, patients: Sequence[CohortPatient], terminology: Terminology, predictor: Predictor
-) -> Iterator[Seen]:
-    """Each patient as the service pulls, decodes and assembles them, times known as in a bulk-migrated record."""
-    reading = Reading(terminology=terminology, known_time=KnownTime.EFFECTIVE_PLUS_DELAY)
-    for number, patient in enumerate(patients, start=1):
-        record = decode_record(fetch_record(client, patient.record.person.patient_id), reading)
-        yield _seen(record, standing(record, _POLICY), predictor)
-        _progress("served", number, len(patients))
-
-
-def compare(trained: Iterable[Seen], served: Iterable[Seen]) -> Comparison:
-    """Both sides patient by patient, in the same order. Raises ValueError when the patients are not the same."""
-    pairs = list(zip(trained, served, strict=True))
-    if any(one.patient_id != other.patient_id for one, other in pairs):
-        raise ValueError("the two sides hold different patients")
-    both = [
-        (one, other, one.model_input, other.model_input, one.output, other.output)
-        for one, other in pairs
-        if one.standing == other.standing
-    ]
-    inputs = [(one, first, second) for one, _, first, second, _, _ in both if first and second]
-    outputs = [(first, second) for *_, first, second in both if first and second]
-    return Comparison(
-        standings=Counter(other.standing for _, other in pairs),
-        standing_differs=tuple(one.patient_id for one, other in pairs if one.standing != other.standing),
-        landmark_differs=tuple(one.patient_id for one, other in pairs if one.landmark != other.landmark),
-        masks_differ=tuple(one.patient_id for one, first, second in inputs if not _masks_equal(first, second)),
-        compared=len(inputs),
-        entries=sum(_vector(first).size for _, first, _ in inputs),
-        input_distance=max((_distance(_vector(first), _vector(second)) for _, first, second in inputs), default=0.0),
-        output_distance=max((_distance(_curves(first), _curves(second)) for first, second in outputs), default=0.0),
-    )
-
-
-def _seen(record: PatientRecord, stands: AtRisk | NotAtRisk, predictor: Predictor) -> Seen:
-    patient_id = str(record.person.patient_id)
-    if isinstance(stands, NotAtRisk):
-        return Seen(patient_id=patient_id, standing=stands.reason.value)
-    model_input = assemble(build_timeline(record, (), stands), predictor.contract)
-    return Seen(
-        patient_id=patient_id,
-        standing=stands.kind.value,
-        landmark=stands.landmark.time,
-        model_input=model_input,
-        output=predictor.predict(model_input),
-    )
-
-
-def _masks_equal(one: ModelInput, other: ModelInput) -> bool:
-    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in _EXACT)
-
-
-def _vector(model_input: ModelInput) -> NDArray[np.float64]:
-    """Every number of the input behind each other."""
-    arrays = [getattr(model_input, name).ravel() for name in _NEAR]
-    return np.concatenate([*arrays, [model_input.years_since_surgery]]).astype(np.float64)
-
-
-def _curves(output: ModelOutput) -> NDArray[np.float64]:
-    return np.concatenate([getattr(output, name) for name in OUTPUTS]).astype(np.float64)
-
-
-def _distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    return float(np.abs(one - other).max())
-
-
-def _progress(what: str, done: int, total: int) -> None:
-    if done % SHOWN_EVERY == 0 or done == total:
-        print(f"{what} {done} of {total}", file=sys.stderr, flush=True)
+from training.cohorts.landmarks import landmark_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

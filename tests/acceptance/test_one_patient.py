@@ -27,7 +27,7 @@ from adapter.pipeline.replay import replay
 from adapter.service import Rooms
 from adapter.settings import load_settings
 from adapter.terminology import load_terminology
-from benchmarks.parity import as_trained, load_cohort
+from benchmarks.both_sides import as_trained, load_cohort
 from tests.fakes.phantom import SLICES, phantom_scan
 from tests.peers.hapi import Hapi
 from tests.peers.orthanc import Orthanc
@@ -155,13 +155,10 @@ def test_percentages_are_those_of_the_training_side(
 ) -> None:
     """Read back from HAPI: what the model says to the row that training made of the table, to the last tenth."""
     (trained,) = as_trained([patients[ALONE]], rooms.predictor)
-    assert trained.output is not None
-    curves = {
-        Outcome.RECURRENCE: trained.output.recurrence,
-        Outcome.DEATH_WITHOUT_RECURRENCE: trained.output.death_without_recurrence,
-        Outcome.DEATH: trained.output.death,
-    }
-    expected = [to_percent(float(curve[months // 3 - 1])) for curve in curves.values() for months in MONTHS]
+    assert trained.asked is not None
+    said = trained.asked.output
+    curves = (said.recurrence, said.death_without_recurrence, said.death)
+    expected = [to_percent(float(curve[months // 3 - 1])) for curve in curves for months in MONTHS]
     stored = _predictions(hapi, walk)
     assert [prediction["probabilityDecimal"] for prediction in stored] == expected
 
@@ -171,8 +168,8 @@ def test_each_horizon_counts_from_the_landmark(
 ) -> None:
     """Every whenPeriod begins where training put the landmark and ends 1, 2, 3 and 5 calendar years later."""
     (trained,) = as_trained([patients[ALONE]], rooms.predictor)
-    assert trained.landmark is not None
-    start = _to_the_millisecond(trained.landmark)
+    assert trained.asked is not None
+    start = _to_the_millisecond(trained.asked.landmark)
     expected = [(start, start.replace(year=start.year + months // 12)) for _ in Outcome for months in MONTHS]
     periods = [prediction["whenPeriod"] for prediction in _predictions(hapi, walk)]
     assert [tuple(datetime.fromisoformat(period[end]) for end in ("start", "end")) for period in periods] == expected

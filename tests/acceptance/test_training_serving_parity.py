@@ -10,7 +10,7 @@ import pytest
 
 from adapter.fhir.client import FhirClient
 from adapter.terminology import Terminology, load_terminology
-from benchmarks.parity import INPUT_BAR, OUTPUT_BAR, Comparison, as_served, as_trained, compare, load_cohort, spread
+from benchmarks.both_sides import INPUT_BAR, OUTPUT_BAR, Comparison, as_served, as_trained, compare, load_cohort, spread
 from inference.artifact import load_bundle, shipped_bundle
 from inference.predictor import Predictor
 from tests.peers.hapi import Hapi
@@ -69,7 +69,7 @@ def test_a_changed_haemoglobin_would_be_seen(patients: tuple[CohortPatient, ...]
     """The comparison is a judge: one number of one patient altered, and it does not hold."""
     ours = list(as_trained(patients, predictor))
     altered = list(as_trained(patients, predictor))
-    at_risk = next(seen.model_input for seen in altered if seen.model_input is not None)
+    at_risk = next(seen.asked.model_input for seen in altered if seen.asked)
     at_risk.static[np.flatnonzero(at_risk.static_mask)[0]] += np.float32(1e-3)
     assert compare(ours, ours).holds
     assert not compare(ours, altered).holds
