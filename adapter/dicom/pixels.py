@@ -8,14 +8,17 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+import openjpeg
+import rle
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID
 
 from adapter.dicom.instance import text_of
 from adapter.dicom.part10 import DECODING_ERRORS, PIXEL_DATA, OpenDataset, open_file
-from adapter.dicom.syntaxes import DECODERS, LOSSY, NATIVE, Codestream
+from adapter.dicom.syntaxes import CODECS, LOSSY, NATIVE, Codestream, Decoder
 from adapter.errors import BadData, TooLarge, Unreadable, UnusableInput
 
 # no lossless code needs twice the pixels; what is longer is not pixels, and bounds how far RLE can expand
@@ -117,23 +120,34 @@ def _read_pixel_length(opened: OpenDataset, where: str) -> int:
 
 def _decode_compressed(opened: OpenDataset, layout: PixelFormat, where: str) -> NDArray[np.generic]:
     syntax = str(opened.syntax)
-    if syntax not in DECODERS:
+    if syntax not in CODECS:
         raise Unreadable(f"{where} has transfer syntax {syntax}, which is not read")
-    family, plugin = DECODERS[syntax]
+    family, decoder = CODECS[syntax]
     encapsulated = opened.stream.read()
     try:
         stream = get_frame(encapsulated, 0, number_of_frames=1)
-    except DECODING_ERRORS as error:
-        raise Unreadable(f"{where} has no pixel stream: {type(error).__name__}") from error
-    require_codestream(stream, family, layout, where)
-    try:
-        values: NDArray[np.generic] = get_decoder(opened.syntax).as_array(
-            encapsulated, index=0, raw=True, decoding_plugin=plugin, **_decoder_options(layout)
-        )[0]
+        require_codestream(stream, family, layout, where)
+        values = _decode(stream, encapsulated, opened.syntax, decoder, layout)
     except DECODING_ERRORS as error:
         raise Unreadable(f"{where} cannot be decoded: {type(error).__name__}") from error
     if values.shape != (layout.rows, layout.columns):
         raise Unreadable(f"{where} decodes to shape {values.shape}")
+    return values
+
+
+def _decode(
+    stream: bytes, encapsulated: bytes, syntax: UID, decoder: Decoder, layout: PixelFormat
+) -> NDArray[np.generic]:
+    """Call the decoder. stream: of the one frame; encapsulated: the whole element value, as pydicom wants it."""
+    if decoder is Decoder.RLE:
+        planes = rle.decode_pixel_data(stream, version=2, **_decoder_options(layout))
+        return np.frombuffer(planes, layout.dtype()).reshape(layout.rows, layout.columns)
+    if decoder is Decoder.OPENJPEG:
+        frame: NDArray[np.generic] = openjpeg.decode(stream)
+        return frame
+    options = _decoder_options(layout)
+    decoded = get_decoder(syntax).as_array(encapsulated, index=0, raw=True, decoding_plugin=decoder.value, **options)
+    values: NDArray[np.generic] = decoded[0]
     return values
 
 

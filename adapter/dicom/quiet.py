@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 import pydicom.config
 from pynetdicom import _config
@@ -20,4 +21,6 @@ def quiet_libraries() -> None:
     _config.LOG_RESPONSE_IDENTIFIERS = False
     for name in ("pynetdicom", "pydicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    for category in (UserWarning, DeprecationWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"(pydicom|pynetdicom)(\.|$)")
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
