@@ -40,6 +40,7 @@ from adapter.store.database import StoreLock, open_database
 from adapter.store.ledger import Ledger
 from adapter.store.vault import Vault, create_site_key, read_site_key
 from adapter.store.watermark import WatermarkStore
+from adapter.store.workers import WorkerRegister
 from adapter.terminology import load_terminology
 from adapter.web.health import create_health_app
 from adapter.web.server import WebServer
@@ -205,8 +206,9 @@ class Service:
                 wait=self._wait,
                 watching=self._watching,
             )
+            workers = WorkerRegister(self.rooms.database)
             options = QueueOptions(workers=settings.watch.workers, quiet_seconds=settings.watch.quiet_seconds)
-            self.queue = opening.enter_context(CaseQueue(self.rooms.database, work, options))
+            self.queue = opening.enter_context(CaseQueue(self.rooms.database, work, options, workers))
             feed = WatermarkStore(self.rooms.database, settings.fhir.base_url)
             self._watcher = Watcher(self.rooms.client, build_cohort(settings.cohort), feed)
             app = create_health_app(self.rooms.ledger.counts, self.complaints)

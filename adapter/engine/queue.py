@@ -10,17 +10,30 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID, SQLAlchemyDatasource
+from dbos import (
+    DBOS,
+    DBOSConfig,
+    DBOSPortableJSONSerializer,
+    SetEnqueueOptions,
+    SetWorkflowID,
+    SQLAlchemyDatasource,
+    WorkflowStatus,
+)
+from dbos import error as engine_error
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case
-from adapter.engine.takeover import dead_workflows
+from adapter.engine.steps import Interrupted
+from adapter.engine.takeover import Heartbeat, Takeover, Workers
+from adapter.errors import BadStore
 
 QUEUE = "patients"
 STEPS = ("gather", "retrieve", "decide", "deliver")
@@ -34,6 +47,8 @@ Transaction = Session
 SETTLED = "settled"
 _WORKFLOW = "case"
 _POLL_SECONDS = 0.05
+_STOP_SECONDS = 8
+_ONE_PER_PROCESS = threading.Lock()  # DBOS keeps one instance per process, and hands it to whoever asks
 
 
 class CaseWork(Protocol):
@@ -47,6 +62,16 @@ class CaseWork(Protocol):
 
     def settle(self, transaction: Transaction, case: Case, checkpoint: Checkpoint) -> None:
         """Within the transaction: write down how the case ended."""
+
+    def may_continue(self, case: Case, finished_steps: int) -> bool:
+        """A worker died while it ran the case. False where that happened too often: then the case is closed."""
+
+
+class StepBroken(Exception):
+    """A step raised what it must not raise. Holds the name of the step and of the error's class.
+
+    The engine stores an error with its message, and that of a foreign error may hold a patient's data.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,30 +89,60 @@ class CaseQueue:
     A process holds one at a time, because DBOS keeps one instance per process.
     """
 
-    def __init__(self, engine: Engine, work: CaseWork, options: QueueOptions) -> None:
+    def __init__(self, engine: Engine, work: CaseWork, options: QueueOptions, workers: Workers) -> None:
         """engine: the opened database; the queue's own tables lie beside ours."""
         self._engine = engine
         self._work = work
         self._options = options
+        self._workers = workers
         self._stopping = threading.Event()
         self._executor = str(uuid.uuid4())  # fresh per process: a restart is told apart from its predecessor
         self._datasource: SQLAlchemyDatasource | None = None
         self._case: Callable[[str, int], None] | None = None
+        self._running: set[str] = set()
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Launch, and take over what a dead predecessor left running."""
+        """Launch, and take over what a dead predecessor left running. Raises BadStore where that cannot be."""
+        if not _ONE_PER_PROCESS.acquire(blocking=False):
+            raise BadStore("this process already runs a durable queue")
+        with ExitStack() as opening:
+            opening.callback(_ONE_PER_PROCESS.release)
+            opening.callback(self._stop)
+            try:
+                self._launch()
+                takeover = Takeover(
+                    self._workers,
+                    executor_id=self._executor,
+                    queue=QUEUE,
+                    may_continue=lambda workflow_id, steps: self._work.may_continue(_case_of(workflow_id), steps),
+                )
+                opening.enter_context(Heartbeat(self._workers, takeover, self._executor))
+            except (engine_error.DBOSException, SQLAlchemyError) as error:
+                raise BadStore(f"the durable queue cannot be opened: {type(error).__name__}") from error
+            self._stack = opening.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take no more work; steps in flight finish within the time or are repeated at the next start."""
+        self._stack.close()
+
+    def _launch(self) -> None:
         url = self._engine.url.render_as_string(hide_password=False)
-        config = DBOSConfig(
-            name="adjuvant",
-            system_database_url=url,
-            executor_id=self._executor,
-            application_version=ENGINE_VERSION,
-            serializer=DBOSPortableJSONSerializer(),
-            notification_listener_polling_interval_sec=1.0,
-            log_level="ERROR",
-            enable_otlp=False,
+        DBOS(
+            config=DBOSConfig(
+                name="adjuvant",
+                system_database_url=url,
+                executor_id=self._executor,
+                application_version=ENGINE_VERSION,
+                serializer=DBOSPortableJSONSerializer(),
+                notification_listener_polling_interval_sec=1.0,
+                log_level="ERROR",
+                enable_otlp=False,
+            )
         )
-        DBOS(config=config)
         self._datasource = SQLAlchemyDatasource.create(
             database_url=url,
             engine=self._engine,
@@ -107,17 +162,16 @@ class CaseQueue:
             polling_interval_sec=self._options.poll_seconds,
             on_conflict="always_update",
         )
-        for workflow_id in dead_workflows(self._executor, QUEUE):
-            # without its queue's name it would run beside the patient's other cases
-            DBOS.resume_workflow(workflow_id, queue_name=QUEUE)
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Take no more work; steps in flight finish within the time or are repeated at the next start."""
+    def _stop(self) -> None:
         self._stopping.set()
-        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=8)
+        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=_STOP_SECONDS)
+        self._workers.leave(self._executor)
+
+    @property
+    def unfinished(self) -> frozenset[str]:
+        """Ids of the cases whose step is in flight; after the exit: of those that did not stop in time."""
+        return frozenset(self._running)
 
     def pause(self, seconds: float) -> bool:
         """Sleep unless the service is stopping; returns True when it is."""
@@ -136,31 +190,41 @@ class CaseQueue:
         status = DBOS.get_workflow_status(case.case_id)
         return status is not None and status.status in {"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
 
+    def held(self) -> frozenset[str]:
+        """Ids of all cases that wait or run in the engine."""
+        return frozenset(status.workflow_id for status in _unfinished(limit=None))
+
     def wait_until_idle(self, seconds: float) -> bool:
         """Return True once nothing waits or runs, False when the time is over."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if not DBOS.list_workflows(
-                status=["ENQUEUED", "PENDING", "DELAYED"],
-                queue_name=QUEUE,
-                limit=1,
-                load_input=False,
-                load_output=False,
-            ):
+            if not _unfinished(limit=1):
                 return True
             time.sleep(_POLL_SECONDS)
         return False
 
     def _run(self, case: Case) -> None:
         """The workflow of one case. DBOS replays it after a crash: finished steps return what they returned."""
-        self._transaction("start", lambda session: self._work.mark_started(session, case))
-        checkpoint: Checkpoint = {}
-        for name in STEPS:
-            checkpoint = DBOS.run_step({"name": name}, self._work.run_step, name, case, checkpoint)
-            if SETTLED in checkpoint:
-                break
-        last = checkpoint
-        self._transaction("settle", lambda session: self._work.settle(session, case, last))
+        self._running.add(case.case_id)
+        try:
+            self._transaction("start", lambda session: self._work.mark_started(session, case))
+            checkpoint: Checkpoint = {}
+            for name in STEPS:
+                checkpoint = DBOS.run_step({"name": name}, self._step, name, case, checkpoint)
+                if SETTLED in checkpoint:
+                    break
+            last = checkpoint
+            self._transaction("settle", lambda session: self._work.settle(session, case, last))
+        finally:
+            self._running.discard(case.case_id)
+
+    def _step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
+        if self._stopping.is_set():
+            raise Interrupted
+        try:
+            return self._work.run_step(name, case, checkpoint)
+        except Exception as error:
+            raise StepBroken(f"{name}: {type(error).__name__}") from None
 
     def _transaction(self, name: str, body: Callable[[Session], None]) -> None:
         """Run the body in one transaction with its own checkpoint."""
@@ -172,3 +236,16 @@ class CaseQueue:
             body(datasource.sql_session())
 
         datasource.run_tx_step({"name": name}, within)
+
+
+def _unfinished(limit: int | None) -> list[WorkflowStatus]:
+    """Workflows of the queue that have no outcome yet."""
+    found: list[WorkflowStatus] = DBOS.list_workflows(
+        status=["ENQUEUED", "PENDING", "DELAYED"], queue_name=QUEUE, limit=limit, load_input=False, load_output=False
+    )
+    return found
+
+
+def _case_of(workflow_id: str) -> Case:
+    patient_id, _, revision = workflow_id.rpartition(":")
+    return Case(patient_id=PatientId(patient_id), revision=int(revision))

@@ -12,6 +12,14 @@ from adapter.errors import Transient
 _Result = TypeVar("_Result")
 
 
+class Interrupted(BaseException):
+    """The service stops while a step waits: the step has no outcome, and runs again at the next start.
+
+    No `Exception`, like KeyboardInterrupt: whoever handles failures, the durable engine included, must not take it
+    for one and write it down.
+    """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """How often and how long a transient error is waited out. Seconds; full jitter under a doubling ceiling."""
@@ -34,7 +42,7 @@ def attempt(
 ) -> _Result:
     """Run the step until it returns, or raises what another attempt cannot mend.
 
-    wait: sleeps the seconds, and returns True when the service is stopping; then the last error is raised.
+    wait: sleeps the seconds, and returns True when the service is stopping; then Interrupted is raised.
     A peer that named a time is waited for as long as it asked. Raises what the step raised last.
     """
     for number in range(1, policy.attempts):
@@ -44,5 +52,5 @@ def attempt(
             asked = error.retry_after_seconds
             pause = asked if asked is not None else draw() * policy.ceiling(number)
             if wait(pause):
-                raise
+                raise Interrupted from error
     return step()

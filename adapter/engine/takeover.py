@@ -1,11 +1,98 @@
-"""What a dead worker left behind. On one machine the store's lock proves that every other executor is dead."""
+"""Signs of life, and what a worker that gave none for too long left behind.
+
+Only public calls of DBOS are used. A worker that was silent and wakes is told that it no longer owns its cases: it goes
+no further, so at most the step in flight happens twice. Source: design, section 7.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from typing import Protocol, Self
+
+import structlog
 from dbos import DBOS
+from sqlalchemy.exc import SQLAlchemyError
+
+BEAT_SECONDS = 3.0
 
 
-def dead_workflows(executor_id: str, queue: str) -> tuple[str, ...]:
-    """Ids of the queue's workflows that a former executor was running."""
-    running = DBOS.list_workflows(status="PENDING", queue_name=queue, load_input=False, load_output=False)
-    return tuple(status.workflow_id for status in running if status.executor_id != executor_id)
+class Workers(Protocol):
+    """Which processes run cases, by their executor ids."""
+
+    def beat(self, executor_id: str) -> None:
+        """A sign of life."""
+
+    def leave(self, executor_id: str) -> None:
+        """Goodbye: what is left running was interrupted on purpose."""
+
+    def living(self, executor_id: str) -> frozenset[str]:
+        """Who runs cases now, the asker included."""
+
+    def left_in_order(self, executor_id: str) -> bool:
+        """Whether the process said goodbye."""
+
+
+class Takeover:
+    """What one worker does for the cases of dead ones."""
+
+    def __init__(
+        self, workers: Workers, *, executor_id: str, queue: str, may_continue: Callable[[str, int], bool]
+    ) -> None:
+        """may_continue: asked with workflow id and finished steps where a worker died; False closes the case."""
+        self._workers = workers
+        self._executor_id = executor_id
+        self._queue = queue
+        self._may_continue = may_continue
+
+    def take_over(self) -> int:
+        """Put every case of a dead worker back on its queue, to go on after its last checkpoint; returns how many."""
+        living = self._workers.living(self._executor_id)
+        running = DBOS.list_workflows(status="PENDING", queue_name=self._queue, load_input=False, load_output=False)
+        orphans = [status for status in running if status.executor_id not in living]
+        for orphan in orphans:
+            self._adopt(orphan.workflow_id, orphan.executor_id or "")
+        return len(orphans)
+
+    def _adopt(self, workflow_id: str, executor_id: str) -> None:
+        if not self._workers.left_in_order(executor_id):
+            # the engine's own count of attempts starts again with every resume: it cannot tell a poison case
+            finished = len(DBOS.list_workflow_steps(workflow_id))
+            if not self._may_continue(workflow_id, finished):
+                DBOS.cancel_workflow(workflow_id)
+                return
+        # without its queue's name it would run beside the patient's other cases
+        DBOS.resume_workflow(workflow_id, queue_name=self._queue)
+
+
+class Heartbeat:
+    """A thread of its own, so that no inference starves it: beats, and looks for dead workers. A context manager."""
+
+    def __init__(self, workers: Workers, takeover: Takeover, executor_id: str) -> None:
+        """Nothing beats yet."""
+        self._workers = workers
+        self._takeover = takeover
+        self._executor_id = executor_id
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="adjuvant-heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Beat once, take over what is there, and go on doing both."""
+        self._workers.beat(self._executor_id)
+        self._takeover.take_over()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Beat no more. Goodbye is said by the queue, once its work is down."""
+        self._stopping.set()
+        self._thread.join(timeout=BEAT_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(BEAT_SECONDS):
+            try:
+                self._workers.beat(self._executor_id)
+                self._takeover.take_over()
+            except SQLAlchemyError as error:
+                # a database that is away now is beaten again in three seconds; if it stays away, we are the dead one
+                structlog.get_logger().warning("no sign of life could be given", error=type(error).__name__)

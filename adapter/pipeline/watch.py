@@ -43,15 +43,15 @@ class Watcher:
 
 
 def enqueue_open_cases(queue: CaseQueue, ledger: Ledger, give_up: Callable[[Case], None]) -> int:
-    """Enqueue everything that was asked for and has not begun; returns how many. Doing it again does nothing.
+    """Make the engine hold every case that waits or runs; returns how many there are. Doing it again does nothing.
 
     give_up: called for a case that the engine ended, before it began or while it ran, without an outcome written.
     """
-    for case in ledger.running_cases():
-        if queue.failed(case):
-            give_up(case)
-    cases = ledger.open_cases()
+    cases = ledger.running_cases() + ledger.open_cases()
+    held = queue.held() if cases else frozenset()
     for case in cases:
+        if case.case_id in held:
+            continue
         if queue.failed(case):
             give_up(case)
         else:

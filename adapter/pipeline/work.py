@@ -19,6 +19,7 @@ from adapter.pipeline.case_file import CaseFile, unseal
 from adapter.store.ledger import Ledger
 
 _CASE_FILE = "case_file"
+_MOST_CRASHES = 3
 Watching = Callable[[Case, str, Settled | None], None]
 """Called when a step of a case begins, and when the case is settled (step `settled`)."""
 
@@ -76,6 +77,15 @@ class AssessmentWork:
         case_file = checkpoint.get(_CASE_FILE)
         self._ledger.settle(transaction, case, settled, str(case_file) if case_file else None)
         self._watching(case, "settled", settled)
+
+    def may_continue(self, case: Case, finished_steps: int) -> bool:
+        """A poison case that takes its worker down three times at one point is closed; all others go on."""
+        crashes = self._ledger.count_crash(case, finished_steps)
+        if crashes < _MOST_CRASHES:
+            return True
+        detail = f"{crashes} workers died after step {finished_steps}"
+        self._ledger.record(case, DeadLetter(reason="worker-crashed", detail=detail))
+        return False
 
 
 _STEPS: Mapping[str, Callable[[CaseFile, Ports], StepResult]] = {

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from adapter.domain.ids import PatientId
-from adapter.domain.outcome import Case, Skipped
+from adapter.domain.outcome import Case, DeadLetter, Skipped
 from adapter.engine.queue import CaseQueue, Checkpoint, QueueOptions, Transaction
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
+from adapter.store.workers import WorkerRegister
 
 
 class SlowWork:
@@ -42,6 +43,13 @@ class SlowWork:
         steps = " ".join(map(str, checkpoint["steps"]))  # type: ignore[call-overload]
         self._ledger.settle(transaction, case, Skipped(reason="test", detail=steps), None)
 
+    def may_continue(self, case: Case, finished_steps: int) -> bool:
+        """Three deaths at one point are one too many."""
+        if self._ledger.count_crash(case, finished_steps) < 3:
+            return True
+        self._ledger.record(case, DeadLetter(reason="worker-crashed", detail=f"after step {finished_steps}"))
+        return False
+
     def _write(self, line: str) -> None:
         with self._trace.open("a") as file:
             file.write(line + "\n")
@@ -53,7 +61,8 @@ def main() -> None:
     engine = open_database(f"sqlite:///{folder}/adjuvant.db")
     ledger = Ledger(engine, lambda: datetime.now(UTC))
     first = not (folder / "trace").exists()
-    with CaseQueue(engine, SlowWork(ledger, folder / "trace", seconds), QueueOptions(poll_seconds=0.05)) as queue:
+    work = SlowWork(ledger, folder / "trace", seconds)
+    with CaseQueue(engine, work, QueueOptions(poll_seconds=0.05), WorkerRegister(engine)) as queue:
         if first:
             for number in range(patients):
                 ledger.request(PatientId(f"p{number}"))
