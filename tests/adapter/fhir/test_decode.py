@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,7 @@ from adapter.domain.period import Period
 from adapter.domain.record import Comparator, PatientRecord, RawRecord, RawResource
 from adapter.domain.tristate import TriState
 from adapter.errors import AmbiguousPatient, MalformedResource
+from adapter.fhir import corrections, decode
 from adapter.fhir.decode import KnownTime, Reading, decode_record
 from adapter.terminology import load_terminology
 from tests.fakes.raw_records import (
@@ -537,6 +541,15 @@ def test_nothing_refused_shows_a_value() -> None:
     )
     assert len(record.quarantined) == 4
     assert not any(word in repr(record.quarantined) for word in ("777", "secret"))
+
+
+def test_every_reason_is_explained() -> None:
+    """A steward who reads a reason on a result finds it in the list, and who mends it."""
+    sources = [inspect.getsource(module) for module in (decode, corrections)]
+    raised = {found for text in sources for found in re.findall(r'(?:_Refused\(|reason=)"([a-z-]+)"', text)}
+    listed = set(re.findall(r"`([a-z-]+)`", (Path(__file__).parents[3] / "docs" / "quarantine.md").read_text()))
+    assert raised >= {"superseded", "unmapped-code", "no-unit", "bad-date"}
+    assert raised - listed == set()
 
 
 def _coding(code: str) -> list[Resource]:
