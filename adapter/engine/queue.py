@@ -64,7 +64,10 @@ class CaseWork(Protocol):
         """Within the transaction: write down how the case ended."""
 
     def may_continue(self, case: Case, finished_steps: int) -> bool:
-        """A worker died while it ran the case. False where that happened too often: then the case is closed."""
+        """A worker died while it ran the case. False where that happened too often: then the case is closed.
+
+        finished_steps: with a checkpoint, the start included.
+        """
 
 
 class StepBroken(Exception):

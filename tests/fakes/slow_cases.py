@@ -1,34 +1,49 @@
 """A process that runs cases whose steps leave a trace in a file and take their time: made to be killed.
 
-Usage: python -m tests.fakes.slow_cases FOLDER PATIENTS SECONDS_PER_STEP
+Usage: python -m tests.fakes.slow_cases FOLDER PATIENTS SECONDS_PER_STEP [TROUBLE]
+
+TROUBLE befalls patient p0 in its second step: `crash` ends the process at once, `hang` sleeps for a minute,
+`unreachable` waits for a peer that stays away.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, DeadLetter, Skipped
 from adapter.engine.queue import CaseQueue, Checkpoint, QueueOptions, Transaction
+from adapter.engine.steps import RetryPolicy, attempt
+from adapter.errors import PeerUnavailable
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
 from adapter.store.workers import WorkerRegister
+
+_CRASHED = 70
+_PATIENCE = RetryPolicy(attempts=9, first_seconds=600.0, longest_seconds=600.0)
 
 
 class SlowWork:
     """Four steps that write their name when they begin and when they end."""
 
-    def __init__(self, ledger: Ledger, trace: Path, seconds: float) -> None:
+    def __init__(self, ledger: Ledger, trace: Path, seconds: float, trouble: Callable[[], None]) -> None:
         self._ledger = ledger
         self._trace = trace
         self._seconds = seconds
+        self._trouble = trouble
 
     def run_step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
         """Sleep between two lines of trace."""
         self._write(f"{case.case_id} {name} begin")
+        if case.patient_id == "p0" and name == "retrieve":
+            self._trouble()
         time.sleep(self._seconds)
         self._write(f"{case.case_id} {name} end")
         steps = [*checkpoint.get("steps", []), name]  # type: ignore[misc]  # JSON of our own making
@@ -55,23 +70,43 @@ class SlowWork:
             file.write(line + "\n")
 
 
+def _trouble(kind: str, wait: Callable[[float], bool]) -> None:
+    if kind == "crash":
+        os._exit(_CRASHED)
+    if kind == "hang":
+        time.sleep(60)
+    if kind == "unreachable":
+        attempt(_no_answer, _PATIENCE, wait=wait, draw=lambda: 1.0)
+
+
+def _no_answer() -> None:
+    raise PeerUnavailable("p0's archive")
+
+
 def main() -> None:
-    """Ask for every patient once, run until nothing waits, print `idle`."""
+    """Ask for every patient once, run until nothing waits or SIGTERM comes; print what held at the end."""
     folder, patients, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    kind = sys.argv[4] if len(sys.argv) > 4 else ""
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     engine = open_database(f"sqlite:///{folder}/adjuvant.db")
     ledger = Ledger(engine, lambda: datetime.now(UTC))
     first = not (folder / "trace").exists()
-    work = SlowWork(ledger, folder / "trace", seconds)
-    with CaseQueue(engine, work, QueueOptions(poll_seconds=0.05), WorkerRegister(engine)) as queue:
+    work = SlowWork(ledger, folder / "trace", seconds, lambda: _trouble(kind, queue.pause))
+    queue = CaseQueue(engine, work, QueueOptions(poll_seconds=0.05), WorkerRegister(engine))
+    with queue:
         if first:
             for number in range(patients):
                 ledger.request(PatientId(f"p{number}"))
         for case in ledger.open_cases():
             queue.enqueue(case)
-        sys.stdout.write("open\n")
-        sys.stdout.flush()
-        idle = queue.wait_until_idle(60)
-    sys.stdout.write("idle\n" if idle else "busy\n")
+        while not stopping.is_set() and not queue.wait_until_idle(0.2):
+            pass
+    engine.dispose()
+    sys.stdout.write("stopped\n" if stopping.is_set() else "idle\n")
+    sys.stdout.flush()
+    if queue.unfinished:
+        os._exit(0)  # as the service does: a step that hangs must not hold the exit
 
 
 if __name__ == "__main__":
