@@ -27,7 +27,7 @@ from adapter.domain.outcome import (
     WriteReceipt,
 )
 from adapter.domain.record import RawRecord
-from adapter.engine.queue import SETTLED, STEPS
+from adapter.engine.queue import SETTLED, STEPS, CaseQueue, QueueOptions
 from adapter.engine.steps import RetryPolicy
 from adapter.errors import AdjuvantError, BadData, PeerTimeout, PullIncomplete, SeriesIncomplete, WriteRefused
 from adapter.features.at_risk import LandmarkPolicy
@@ -39,6 +39,7 @@ from adapter.pipeline.work import AssessmentWork, as_json, from_json, outcome_of
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
 from adapter.store.vault import Vault
+from adapter.store.workers import WorkerRegister
 from adapter.terminology import load_terminology
 from tests.fakes.predictors import SensitivePredictor
 from tests.fakes.raw_records import as_raw, raw_record
@@ -47,6 +48,7 @@ from tests.fakes.records import operated
 _CASE = Case(patient_id=PatientId("p1"), revision=1)
 _TERMINOLOGY = load_terminology()
 _SECRET = "Jane Example, born 1960-07-01"
+_PRIVATE = ("Simulated", "urn:oid:1.2.3", "definitive-resection", "valueQuantity")  # long: chance writes short ones
 _PRACTICE = Practice(
     reading=Reading(terminology=_TERMINOLOGY),
     landmarks=LandmarkPolicy(),
@@ -209,6 +211,27 @@ def test_a_bug_is_a_dead_letter_without_its_message(work: AssessmentWork, hospit
     assert settled.reason == "unexpected-error"
     assert settled.detail.startswith("KeyError at test_work.py:")
     assert _SECRET not in str(settled) + str(logged)
+
+
+@pytest.mark.parametrize("place", [None, "fetching", "sending"])
+def test_nothing_on_disk_shows_a_patient(hospital: Hospital, tmp_path: Path, place: str | None) -> None:
+    """Law 8: a case delivered, or ended by a bug, leaves no name, number or finding in database or vault."""
+    if place is not None:
+        setattr(hospital, place, failing(KeyError(_SECRET)))
+    engine = open_database(f"sqlite:///{tmp_path / 'adjuvant.db'}")
+    ledger = Ledger(engine, lambda: datetime(2026, 3, 1, tzinfo=UTC))
+    work = work_of(hospital, ledger, tmp_path)
+    with CaseQueue(engine, work, QueueOptions(poll_seconds=0.02), WorkerRegister(engine)) as queue:
+        queue.enqueue(ledger.request(_CASE.patient_id))
+        assert queue.wait_until_idle(20)
+    assert [entry.state for entry in ledger.list_cases()] == ["delivered" if place is None else "dead-letter"]
+    engine.dispose()
+    hospital.fetching = lambda: None
+    stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"adjuvant_case" in stored
+    received = b"".join(resource.content for resource in hospital.fetch_record(_CASE.patient_id).resources)
+    assert [word for word in _PRIVATE if word.encode() not in received] == []
+    assert [word for word in (_SECRET, *_PRIVATE) if word.encode() in stored] == []
 
 
 def _leaves() -> list[type[AdjuvantError]]:
