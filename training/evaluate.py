@@ -1,4 +1,4 @@
-"""How good the model is on patients it never saw: repeated cross-validation, baselines on the same folds, another cohort."""
+"""How good the model is on patients it never saw: cross-validation, baselines on the same folds, another cohort."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """Observed against expected at two years, pooled over all held-out rows of one repeat; slope on the log-log scale."""
+    """Observed against expected at two years, over the held-out rows of one repeat; slope on the log-log scale."""
 
     endpoint: str
     expected: float
@@ -132,7 +132,7 @@ def _scores(
 
 
 def _quarter_ends() -> NDArray[np.float64]:
-    return (np.arange(20) + 1) * DAYS_PER_QUARTER
+    return np.arange(1, 21, dtype=np.float64) * DAYS_PER_QUARTER
 
 
 def _cox(
@@ -170,7 +170,8 @@ def _covariates(model: IllnessDeath, batch: Batch, *, engineered: bool) -> Curve
     last = np.where(sequence_mask.numpy()[:, -1] > 0, sequence.numpy()[:, -1], np.nan)
     table = np.concatenate([raw, last], axis=1)
     means = np.nanmean(np.where(np.isnan(table).all(axis=0), 0.0, table), axis=0)
-    return np.where(np.isnan(table), means, table)
+    filled: Curves = np.where(np.isnan(table), means, table).astype(np.float64)
+    return filled
 
 
 def _calibration(endpoint: str, curves: Curves, rows: Sequence[LandmarkRow]) -> Calibration:

@@ -28,11 +28,12 @@ Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Ten
 def export_bundle(
     model: IllnessDeath,
     contract: ModelContract,
+    folder: Path,
+    *,
     sample: Batch,
     golden: Inputs,
     about: Mapping[str, object],
     card: str,
-    folder: Path,
 ) -> None:
     """Write the bundle. sample: rows to compare on; golden: made-up rows that are published with the bundle.
 

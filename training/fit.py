@@ -30,6 +30,9 @@ _CITATIONS = {
 def main() -> None:
     """Evaluate, fit on everything, export, write card and report."""
     arguments = _arguments()
+    for name in ("hancock", "tcga_hnsc"):
+        if not (arguments.data / name).is_dir():
+            sys.exit(f"{arguments.data} has no folder {name}: --data names the folder of the research data")
     torch.manual_seed(0)
     torch.use_deterministic_algorithms(mode=True)
     torch.set_num_threads(1)
@@ -44,7 +47,7 @@ def main() -> None:
     counts = _counts(rows, others)
     about = {
         "inclusion": (
-            "adults after surgery without distant metastasis or neoadjuvant treatment, event-free at the decision landmark"
+            "adults after surgery, no distant metastasis, no neoadjuvant treatment, event-free at the decision landmark"
         ),
         "data": "\n".join(f"- {name}: {counts[short]} patients. {_CITATIONS[name]}." for name, short in
                           (("hancock", "hancock"), ("tcga_hnsc", "tcga"))),
@@ -64,7 +67,15 @@ def main() -> None:
         "horizons": "quarters 1 to 20 after the landmark",
     }  # fmt: skip
     _say("exporting")
-    export_bundle(model, contract, batch_of(rows[:16]), made_up_inputs(contract), manifest, card, arguments.out)
+    export_bundle(
+        model,
+        contract,
+        arguments.out,
+        sample=batch_of(rows[:16]),
+        golden=made_up_inputs(contract),
+        about=manifest,
+        card=card,
+    )
     arguments.docs.mkdir(parents=True, exist_ok=True)
     (arguments.docs / "evaluation.md").write_text(evaluation_page(evaluation, counts), encoding="utf-8")
     (arguments.docs / "model_card.md").write_text(card, encoding="utf-8")

@@ -18,8 +18,10 @@ FIT_QUARTERS = 24  # six years; beyond, too few are at risk to say anything
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """N rows. inputs: as the graph takes them. exposure: (N, 3, Q), the part of each quarter a row was at risk of a
-    transition; events: (N, 3, Q), whether it happened there. cohort: (N,), index; 0 is the cohort that is shipped.
+    """N rows, float64.
+
+    inputs: as the graph takes them. exposure: (N, 3, Q), the part of each quarter a row was at risk of a transition;
+    events: (N, 3, Q), whether it happened there. cohort: (N,), index; 0 is the cohort whose baseline is shipped.
     """
 
     inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -30,7 +32,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Penalty:
-    """L2 weights on the summed negative log-likelihood. Chosen beforehand (published range for this data), not tuned."""
+    """L2 weights on the summed negative log-likelihood, chosen beforehand from earlier work on this data, not tuned."""
 
     shared: float = 300.0
     deviation: float = 800.0
@@ -57,7 +59,7 @@ def batch_of(rows: Sequence[LandmarkRow], cohort: int = 0) -> Batch:
         if row.died:
             _mark(events[index, 1 if row.illness_days is None else 2], row.last_days)
     return Batch(
-        inputs=(*(torch.from_numpy(array) for array in stacked), torch.from_numpy(years)),  # type: ignore[arg-type]
+        inputs=(*(torch.from_numpy(array) for array in stacked), torch.from_numpy(years)),
         exposure=torch.from_numpy(exposure),
         events=torch.from_numpy(events),
         cohort=torch.full((len(rows),), cohort, dtype=torch.long),
@@ -67,7 +69,7 @@ def batch_of(rows: Sequence[LandmarkRow], cohort: int = 0) -> Batch:
 def joined(batches: Sequence[Batch]) -> Batch:
     """Several cohorts as one batch."""
     return Batch(
-        inputs=tuple(torch.cat(parts) for parts in zip(*(batch.inputs for batch in batches), strict=True)),  # type: ignore[arg-type]
+        inputs=tuple(torch.cat(parts) for parts in zip(*(batch.inputs for batch in batches), strict=True)),
         exposure=torch.cat([batch.exposure for batch in batches]),
         events=torch.cat([batch.events for batch in batches]),
         cohort=torch.cat([batch.cohort for batch in batches]),
@@ -88,7 +90,7 @@ def fit_model(model: IllnessDeath, batch: Batch, penalty: Penalty, steps: int = 
         optimizer.zero_grad()
         free = torch.cat([torch.zeros(1, TRANSITIONS, dtype=torch.float64), offsets[1:]])
         loss = _loss(model, covariates, batch, free, penalty)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Model inputs of nobody: drawn from a seed over the contract's own ranges, for golden vectors that can be published."""
+"""Model inputs of nobody, drawn from a seed over plausible ranges: golden vectors that can be published."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from training.export import Inputs
 
 _ROWS = 8
 _SEED = 20260101
+_MASKED_STATIC, _MASKED_SEQUENCE = 0.2, 0.3
 _NUMBERS = {"age_at_surgery": (38.0, 88.0), "nodes_positive": (0.0, 9.0), "depth_of_invasion": (1.0, 30.0)}
 _LABORATORY = {
     "hgb": (9.0, 16.5), "wbc": (3.5, 14.0), "neut": (2.0, 11.0), "lymph": (0.5, 3.5), "mono": (0.2, 1.2),
@@ -29,10 +30,10 @@ def made_up_inputs(contract: ModelContract) -> Inputs:
     sequence = np.zeros((_ROWS, contract.sequence_length, len(contract.sequence)), dtype=np.float32)
     for place, column in enumerate(contract.sequence):
         sequence[:, -4:, place] = draw.uniform(*_LABORATORY[column.name], (_ROWS, 4))
-    static_mask = (draw.random(static.shape) > 0.2).astype(np.float32)
-    sequence_mask = (draw.random(sequence.shape) > 0.3).astype(np.float32)
+    static_mask = (draw.random(static.shape) > _MASKED_STATIC).astype(np.float32)
+    sequence_mask = (draw.random(sequence.shape) > _MASKED_SEQUENCE).astype(np.float32)
     sequence_mask[:, :-4] = 0.0
     static_mask[-1], sequence_mask[-1] = 0.0, 0.0
     years = draw.uniform(0.0, 3.0, (_ROWS, 1)).astype(np.float32)
     arrays = (static * static_mask, static_mask, sequence * sequence_mask, sequence_mask, years)
-    return tuple(torch.from_numpy(array) for array in arrays)  # type: ignore[return-value]  # five by construction
+    return tuple(torch.from_numpy(array) for array in arrays)

@@ -15,6 +15,9 @@ TRANSITIONS = 3
 BASELINE_QUARTERS = 40  # ten years; later quarters keep the last hazard
 _CLIP = 6.0
 _SMALLEST = 1e-7
+_T3, _T4, _N2, _N3 = 3.0, 4.0, 2.0, 3.0
+_HALF = 0.5
+_HGB_LOW, _AGE_HINGES = 13.0, (55.0, 70.0)
 
 
 class Engineering(nn.Module):
@@ -75,8 +78,8 @@ class Engineering(nn.Module):
         age, t, n, nodes = value("age_at_surgery"), value("pT"), value("pN"), value("nodes_positive")
         rows = [
             ("age", age, known("age_at_surgery")),
-            ("age_over_55", (age - 55.0).clamp(min=0.0), known("age_at_surgery")),
-            ("age_over_70", (age - 70.0).clamp(min=0.0), known("age_at_surgery")),
+            ("age_over_55", (age - _AGE_HINGES[0]).clamp(min=0.0), known("age_at_surgery")),
+            ("age_over_70", (age - _AGE_HINGES[1]).clamp(min=0.0), known("age_at_surgery")),
             *((name, value(name), known(name)) for name in ("male", "smoking_current", "smoking_never")),
             *(
                 (name, value(name), known(name))
@@ -86,13 +89,13 @@ class Engineering(nn.Module):
             ("p16_negative", (value("p16") < 0).float() * known("p16"), always),
             ("oropharynx_p16", (value("p16") > 0).float() * known("p16") * value("oropharynx"), always),
             ("pT", t, known("pT")),
-            ("pT_3_or_more", (t >= 3.0).float(), known("pT")),
-            ("pT_4_or_more", (t >= 4.0).float(), known("pT")),
+            ("pT_3_or_more", (t >= _T3).float(), known("pT")),
+            ("pT_4_or_more", (t >= _T4).float(), known("pT")),
             ("pT_unknown", 1.0 - known("pT"), always),
             ("pN", n, known("pN")),
             ("pN_1_or_more", (n >= 1.0).float(), known("pN")),
-            ("pN_2_or_more", (n >= 2.0).float(), known("pN")),
-            ("pN_3", (n >= 3.0).float(), known("pN")),
+            ("pN_2_or_more", (n >= _N2).float(), known("pN")),
+            ("pN_3", (n >= _N3).float(), known("pN")),
             ("pN_unknown", 1.0 - known("pN"), always),
             ("nodes_positive", torch.log1p(nodes.clamp(min=0.0)), known("nodes_positive")),
             ("depth", torch.log1p(value("depth_of_invasion").clamp(min=0.0)), known("depth_of_invasion")),
@@ -112,15 +115,14 @@ class Engineering(nn.Module):
             positive = (last[:, place] > 0).float() * measured[:, place]
             return torch.log(last[:, place].clamp(min=1e-3)), positive
 
-        for name in ("wbc", "mono", "plt"):
-            rows.append((f"log_{name}", *log_of(name)))
+        rows.extend((f"log_{name}", *log_of(name)) for name in ("wbc", "mono", "plt"))
         neut, lymph, plt, mono = log_of("neut"), log_of("lymph"), log_of("plt"), log_of("mono")
         rows.append(("log_nlr", neut[0] - lymph[0], neut[1] * lymph[1]))
         rows.append(("log_plr", plt[0] - lymph[0], plt[1] * lymph[1]))
         rows.append(("log_lmr", lymph[0] - mono[0], lymph[1] * mono[1]))
         hgb, rdw = self._laboratory["hgb"], self._laboratory["rdw"]
         rows.append(("hgb", last[:, hgb], measured[:, hgb]))
-        rows.append(("hgb_deficit", (13.0 - last[:, hgb]).clamp(min=0.0), measured[:, hgb]))
+        rows.append(("hgb_deficit", (_HGB_LOW - last[:, hgb]).clamp(min=0.0), measured[:, hgb]))
         rows.append(("rdw", last[:, rdw], measured[:, rdw]))
         return rows
 
@@ -128,7 +130,7 @@ class Engineering(nn.Module):
 def last_values(sequence: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The newest known value of each column, (B, F), and whether there is one. Rows are in order of time."""
     later = mask.flip(1).cumsum(1).flip(1) - mask  # how many known entries come after this one
-    newest = mask * (later < 0.5).float()
+    newest = mask * (later < _HALF).float()
     return (sequence * newest).sum(1), mask.amax(1)
 
 

@@ -65,7 +65,7 @@ class RecordBuilder:
     """
 
     def __init__(self, cohort: str, patient: str, surgery: datetime, terminology: Terminology) -> None:
-        """cohort and patient name the ids; surgery: aware midnight of the nominal day."""
+        """The cohort and the patient name the ids; surgery: aware midnight of the nominal day."""
         self._prefix = f"{cohort}-{patient}"
         self._surgery = surgery
         self._terminology = terminology

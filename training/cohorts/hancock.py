@@ -72,35 +72,29 @@ def read_hancock(folder: Path, terminology: Terminology) -> tuple[CohortPatient,
         {row["patient_id"]: row for row in read_rows(folder / name)} for name in FILES
     )
     return tuple(
-        _patient(key, clinical[key], pathology[key], blood.get(key, {}), targets[key], terminology) for key in clinical
+        _patient(key, clinical[key] | pathology[key] | blood.get(key, {}), targets[key], terminology)
+        for key in clinical
     )
 
 
-def _patient(
-    key: str,
-    clinical: Mapping[str, str],
-    pathology: Mapping[str, str],
-    blood: Mapping[str, str],
-    target: Mapping[str, str],
-    terminology: Terminology,
-) -> CohortPatient:
+def _patient(key: str, row: Mapping[str, str], target: Mapping[str, str], terminology: Terminology) -> CohortPatient:
     builder = RecordBuilder(NAME, key, NOMINAL_SURGERY, terminology)
-    builder.diagnose("hnscc", _SITE[pathology["primary_tumor_site"]], -21)
+    builder.diagnose("hnscc", _SITE[row["primary_tumor_site"]], -21)
     builder.operate()
-    builder.measure("smoking_status", _SMOKING.get(clinical["smoking_status"]), -1)
+    builder.measure("smoking_status", _SMOKING.get(row["smoking_status"]), -1)
     for feature, column, meanings in _CODED:
-        builder.measure(feature, meanings.get(pathology[column]), 0)
-    builder.measure("nodes_positive", _number(pathology["number_of_positive_lymph_nodes"]), 0)
-    builder.measure("depth_of_invasion", _number(pathology["infiltration_depth_in_mm"]), 0)
+        builder.measure(feature, meanings.get(row[column]), 0)
+    builder.measure("nodes_positive", _number(row["number_of_positive_lymph_nodes"]), 0)
+    builder.measure("depth_of_invasion", _number(row["infiltration_depth_in_mm"]), 0)
     for feature, column in _BLOOD.items():
-        value = _number(blood.get(column, ""))
+        value = _number(row.get(column, ""))
         low, high = terminology.features[feature].hard or (float("-inf"), float("inf"))
         # the reader refuses what the service would quarantine, so that both see the same patient
         builder.measure(feature, value if value is not None and low <= value <= high else None, -1)
-    metastasised = clinical["primarily_metastasis"] == "1.0"
+    metastasised = row["primarily_metastasis"] == "1.0"
     if metastasised:
         builder.measure("cM", "cM1", -21)
-    record = builder.record(age_years=_number(clinical["age_at_initial_diagnosis"]), sex=_SEX[clinical["sex"]])
+    record = builder.record(age_years=_number(row["age_at_initial_diagnosis"]), sex=_SEX[row["sex"]])
     excluded = "primary metastasis: no curative surgery" if metastasised else None
     return CohortPatient(record=record, follow_up=_follow_up(target), excluded=excluded)
 
