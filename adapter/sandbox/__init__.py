@@ -1,1 +1,1 @@
-"""The pretend hospital of `adjuvant demo`, of integration work and of the fault tests. Everything in it is simulated."""
+"""The pretend hospital of `adjuvant demo`, of integration work and of fault tests. Everything in it is simulated."""
