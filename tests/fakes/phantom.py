@@ -1,4 +1,4 @@
-"""The public head phantom (140 CT slices of 1 mm) as the scan of any patient, in any transfer syntax."""
+"""The public head phantom (140 CT slices of 1 mm) as the scan of any patient."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pydicom
 from pydicom.dataset import FileDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import generate_uid
 
 from adapter.domain.imaging import DicomPatient
 
@@ -17,31 +17,20 @@ _DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "Instance
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
 
 
-def phantom_scan(
-    data_folder: Path, patient: DicomPatient, *, scanned: str, transfer_syntax: UID = ExplicitVRLittleEndian
-) -> Iterator[bytes]:
-    """Each slice as a DICOM file of this patient, under UIDs that no other patient or transfer syntax shares.
+def phantom_scan(data_folder: Path, patient: DicomPatient, *, scanned: str) -> Iterator[bytes]:
+    """Each slice as a DICOM file of this patient, under UIDs that no other patient shares.
 
-    data_folder: the public research data. scanned: `YYYYMMDD`. Compression is lossless: the voxels stay what they are.
+    data_folder: the public research data. scanned: `YYYYMMDD`.
     """
     for path in sorted((data_folder / "dicom" / "ct_head_phantom_1mm").iterdir()):
         dataset = pydicom.dcmread(path)
         _give_to(dataset, patient, scanned)
         for keyword in _UIDS:
-            own = generate_uid(entropy_srcs=[patient.patient_id, transfer_syntax, getattr(dataset, keyword)])
+            own = generate_uid(entropy_srcs=[patient.patient_id, getattr(dataset, keyword)])
             setattr(dataset, keyword, own)
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        if transfer_syntax.is_compressed:
-            dataset.compress(transfer_syntax, generate_instance_uid=False)
-        dataset.file_meta.TransferSyntaxUID = transfer_syntax
         content = BytesIO()
-        pydicom.dcmwrite(
-            content,
-            dataset,
-            implicit_vr=transfer_syntax.is_implicit_VR,
-            little_endian=True,
-            enforce_file_format=True,
-        )
+        dataset.save_as(content, enforce_file_format=True)
         yield content.getvalue()
 
 
