@@ -7,7 +7,8 @@
     │   ├── SearchExpired        a page link was gone twice: the search starts over with the next attempt
     │   ├── UnknownOutcome       a write was sent and its reply was lost
     │   ├── VersionConflict      somebody else wrote the resource first
-    │   └── SeriesIncomplete     the archive owes images; the numbers are in the message
+    │   ├── SeriesIncomplete     the archive owes images; the numbers are in the message
+    │   └── StoreUnavailable     our own disk is full or cannot be written now
     ├── BadData              a data steward looks: the case is settled with this reason
     │   ├── BadIdentifier        an id, UID or AE title outside its standard's grammar
     │   ├── MalformedResource    not the JSON or the resource it claims to be
@@ -77,6 +78,10 @@ class SeriesIncomplete(Transient):
         super().__init__(message)
         self.expected = expected
         self.missing = missing
+
+
+class StoreUnavailable(Transient):
+    """Our own disk is full or cannot be written now; nothing half written is left."""
 
 
 class BadData(AdjuvantError):

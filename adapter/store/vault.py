@@ -6,16 +6,21 @@ import base64
 import binascii
 import hashlib
 import hmac
+import io
 import os
 import secrets
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from adapter.errors import BadStore
+from adapter.errors import BadStore, StoreUnavailable
 
-_KEY_BYTES, _NONCE_BYTES = 32, 12
+_KEY_BYTES, _PREFIX_BYTES, _TAG_BYTES = 32, 7, 16
+_PIECE_BYTES = 2**20
+_Stream = io.BytesIO | io.BufferedReader
 _PRIVATE = 0o600
 
 
@@ -46,53 +51,159 @@ def read_site_key(path: Path) -> bytes:
 
 
 class Vault:
-    """Content kept once, under a name that does not tell its digest to who lacks the key."""
+    """Content kept once, under a name that does not tell its digest to who lacks the key.
+
+    A file is seven random bytes, then the content in sealed pieces of a mebibyte, so that a series of any size passes
+    through little memory. Each content has a key of its own, derived from the site key and its digest: a file under
+    another's name opens as nothing. A piece's nonce is the random bytes, its number and whether it is the last, so
+    pieces cannot be left out, repeated or put in another order. Source: Hoang, Reyhanitabar, Rogaway, Vizar 2015
+    (STREAM), 10.1007/978-3-662-47989-6_24.
+    """
 
     def __init__(self, folder: Path, key: bytes) -> None:
         """folder: created when absent, for the service's own user only."""
         self._folder = folder
-        self._cipher = AESGCM(key)
         self._naming_key = hashlib.sha256(b"adjuvant vault names" + key).digest()
+        self._sealing_key = hashlib.sha256(b"adjuvant vault contents" + key).digest()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def keep(self, content: bytes) -> str:
-        """Store once, durably, and return the SHA-256 of the plain content, hexadecimal."""
-        digest = hashlib.sha256(content).hexdigest()
-        path = self._path(digest)
-        if path.exists():
-            return digest
-        path.parent.mkdir(exist_ok=True, mode=0o700)
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = nonce + self._cipher.encrypt(nonce, content, digest.encode())
-        temporary = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
-        with temporary.open("xb") as file:
-            file.write(sealed)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        return digest
+        """Store once, durably, and return the SHA-256 of the plain content, hexadecimal.
+
+        Raises StoreUnavailable when the disk is full or cannot be written now.
+        """
+        return self._keep(io.BytesIO(content))
+
+    def keep_file(self, path: Path) -> str:
+        """As `keep`, for the content of a file, which need not fit into memory."""
+        with path.open("rb") as file:
+            return self._keep(file)
 
     def recall(self, digest: str) -> bytes:
         """The plain content. Raises BadStore when it is absent, altered, or sealed under another key."""
+        return b"".join(self._opened(digest))
+
+    def recall_to(self, digest: str, path: Path) -> None:
+        """As `recall`, into a file, which is whole or absent afterwards."""
         try:
-            sealed = self._path(digest).read_bytes()
+            with path.open("wb") as file:
+                for piece in self._opened(digest):
+                    file.write(piece)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def remove(self, digests: Iterable[str]) -> int:
+        """Remove the named contents; returns how many were there."""
+        doomed = [path for path in map(self._path, set(digests)) if path.exists()]
+        for path in doomed:
+            path.unlink(missing_ok=True)
+        return len(doomed)
+
+    def purge(self, keep: frozenset[str], before: datetime | None = None) -> int:
+        """Remove everything but the named contents, and leftovers of interrupted writes; returns how many files.
+
+        before: only what was last kept earlier. Cases that run now hold contents that no ledger names yet: beside a
+        running service, give a time longer ago than any case takes.
+        """
+        kept = {self._path(digest) for digest in keep}
+        doomed = [path for path in self._folder.glob("*/*") if path not in kept and _is_older(path, before)]
+        for path in doomed:
+            path.unlink(missing_ok=True)
+        return len(doomed)
+
+    def _keep(self, content: _Stream) -> str:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+        path = self._path(digest)
+        try:
+            if self._is_whole(digest):
+                os.utime(path)  # used again: as young as if it were new
+                return digest
+            content.seek(0)
+            path.parent.mkdir(exist_ok=True, mode=0o700)
+            self._write(path, digest, content)
+        except OSError as error:
+            raise StoreUnavailable(f"case file {digest[:12]} cannot be written: {error.strerror}") from error
+        return digest
+
+    def _write(self, path: Path, digest: str, content: _Stream) -> None:
+        temporary = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                for sealed in self._sealed(digest, content):
+                    file.write(sealed)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)  # without it the name itself may be lost with the power
+
+    def _sealed(self, digest: str, content: _Stream) -> Iterator[bytes]:
+        cipher, prefix = self._cipher(digest), secrets.token_bytes(_PREFIX_BYTES)
+        seen = hashlib.sha256()
+        yield prefix
+        for number, piece, last in _pieces(content, _PIECE_BYTES):
+            seen.update(piece)
+            yield cipher.encrypt(_nonce(prefix, number, last=last), piece, None)
+        if seen.hexdigest() != digest:
+            raise BadStore(f"the file behind {digest[:12]} changed while it was read")
+
+    def _opened(self, digest: str) -> Iterator[bytes]:
+        try:
+            file = self._path(digest).open("rb")
         except OSError as error:
             raise BadStore(f"case file {digest[:12]} is not in the vault") from error
-        if len(sealed) < _NONCE_BYTES:
-            raise BadStore(f"case file {digest[:12]} was cut short")
-        try:
-            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], digest.encode())
-        except InvalidTag as error:
-            raise BadStore(f"case file {digest[:12]} was altered or sealed under another key") from error
+        with file:
+            cipher, prefix = self._cipher(digest), file.read(_PREFIX_BYTES)
+            try:
+                if len(prefix) < _PREFIX_BYTES:
+                    raise InvalidTag
+                for number, piece, last in _pieces(file, _PIECE_BYTES + _TAG_BYTES):
+                    yield cipher.decrypt(_nonce(prefix, number, last=last), piece, None)
+            except InvalidTag as error:
+                raise BadStore(f"case file {digest[:12]} was altered or sealed under another key") from error
 
-    def purge(self, keep: frozenset[str]) -> int:
-        """Remove everything but the named contents, and leftovers of interrupted writes; returns how many files."""
-        kept = {self._path(digest) for digest in keep}
-        doomed = [path for path in self._folder.glob("*/*") if path not in kept]
-        for path in doomed:
-            path.unlink()
-        return len(doomed)
+    def _is_whole(self, digest: str) -> bool:
+        """Whether the content is here and opens: a damaged file is written again instead of being trusted."""
+        try:
+            for _ in self._opened(digest):
+                pass
+        except BadStore:
+            return False
+        return True
+
+    def _cipher(self, digest: str) -> AESGCM:
+        return AESGCM(hmac.new(self._sealing_key, digest.encode(), hashlib.sha256).digest())
 
     def _path(self, digest: str) -> Path:
         name = hmac.new(self._naming_key, digest.encode(), hashlib.sha256).hexdigest()
         return self._folder / name[:2] / name
+
+
+def _pieces(stream: _Stream, size: int) -> Iterator[tuple[int, bytes, bool]]:
+    """Number, content and whether it is the last; at least one, which is empty where the stream is."""
+    piece, number = stream.read(size), 0
+    while True:
+        following = stream.read(size)
+        yield number, piece, not following
+        if not following:
+            return
+        piece, number = following, number + 1
+
+
+def _nonce(prefix: bytes, number: int, *, last: bool) -> bytes:
+    return prefix + number.to_bytes(4) + bytes([last])
+
+
+def _is_older(path: Path, before: datetime | None) -> bool:
+    return before is None or path.stat().st_mtime < before.timestamp()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import random
 import stat
+import tracemalloc
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.errors import BadStore
+from adapter.errors import BadStore, StoreUnavailable
 from adapter.store.vault import Vault, create_site_key, read_site_key
 
 _KEY, _OTHER_KEY = bytes(range(32)), bytes(32)
@@ -41,9 +45,9 @@ def test_the_same_content_is_kept_once(vault: Vault, tmp_path: Path) -> None:
     """Keeping again, as a repeated step does, neither adds a file nor writes the old one again."""
     vault.keep(_CONTENT)
     (before,) = _files(tmp_path)
-    stamp = before.stat().st_mtime_ns
+    inode = before.stat().st_ino
     vault.keep(_CONTENT)
-    assert [path.stat().st_mtime_ns for path in _files(tmp_path)] == [stamp]
+    assert [path.stat().st_ino for path in _files(tmp_path)] == [inode]
 
 
 def test_a_file_tells_nothing_without_the_key(vault: Vault, tmp_path: Path) -> None:
@@ -104,6 +108,96 @@ def test_purging_keeps_what_is_named_and_nothing_else(vault: Vault, tmp_path: Pa
     assert vault.recall(kept) == b"kept"
     with pytest.raises(BadStore):
         vault.recall(gone)
+
+
+def test_purging_beside_a_running_service_spares_what_is_young(vault: Vault, tmp_path: Path) -> None:
+    """A case that runs holds contents that no ledger names yet; keeping again makes an old one young."""
+    old, used_again, young = (vault.keep(content) for content in (b"old", b"used again", b"young"))
+    last_year = datetime.now(UTC) - timedelta(days=365)
+    for path in _files(tmp_path):
+        os.utime(path, (last_year.timestamp(), last_year.timestamp()))
+    vault.keep(b"used again")
+    vault.remove([young])
+    vault.keep(b"young")
+    assert vault.purge(frozenset(), before=last_year + timedelta(days=1)) == 1
+    assert (vault.recall(used_again), vault.recall(young)) == (b"used again", b"young")
+    with pytest.raises(BadStore):
+        vault.recall(old)
+
+
+def test_removing_takes_the_named_contents_only(vault: Vault) -> None:
+    """A patient who is forgotten leaves nothing, and takes nothing of others along; absent ones are not counted."""
+    gone, kept = vault.keep(b"gone"), vault.keep(b"kept")
+    assert vault.remove([gone, gone, "0" * 64]) == 1
+    assert vault.recall(kept) == b"kept"
+
+
+def test_a_damaged_file_is_written_again(vault: Vault, tmp_path: Path) -> None:
+    """A step that is repeated after a disk error heals what it finds, instead of trusting the name."""
+    digest = vault.keep(_CONTENT)
+    (path,) = _files(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert vault.keep(_CONTENT) == digest
+    assert vault.recall(digest) == _CONTENT
+
+
+def test_a_disk_that_cannot_be_written_is_waited_for(vault: Vault, tmp_path: Path) -> None:
+    """F-16: our own transient error, so that the case is tried again; no stump is left."""
+    for name in range(256):
+        (tmp_path / "vault" / f"{name:02x}").write_bytes(b"")  # no folder can be made here
+    with pytest.raises(StoreUnavailable):
+        vault.keep(_CONTENT)
+    assert len(_files(tmp_path)) == 256
+
+
+_MEBIBYTE = 2**20
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A file of sixteen and a bit pieces."""
+    path = tmp_path / "large.dcm"
+    path.write_bytes(random.Random(7).randbytes(16 * _MEBIBYTE + 5))
+    return path
+
+
+def test_a_large_file_passes_through_little_memory(vault: Vault, large: Path, tmp_path: Path) -> None:
+    """A series of any size is kept and recalled in pieces: the same digest and the same bytes."""
+    tracemalloc.start()
+    digest = vault.keep_file(large)
+    vault.recall_to(digest, tmp_path / "again.dcm")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * _MEBIBYTE
+    assert digest == hashlib.sha256(large.read_bytes()).hexdigest()
+    assert (tmp_path / "again.dcm").read_bytes() == large.read_bytes() == vault.recall(digest)
+
+
+@pytest.mark.parametrize("harm", ["last piece left out", "two pieces exchanged", "a piece repeated"])
+def test_pieces_keep_their_order_and_number(vault: Vault, large: Path, tmp_path: Path, harm: str) -> None:
+    """Each piece alone is genuine, the whole is not: refused, and no half file is left behind."""
+    digest = vault.keep_file(large)
+    (path,) = _files(tmp_path)
+    sealed, size = path.read_bytes(), _MEBIBYTE + 16
+    prefix, pieces = sealed[:7], [sealed[start : start + size] for start in range(7, len(sealed), size)]
+    assert len(pieces) == 17
+    if harm == "last piece left out":
+        del pieces[-1]
+    elif harm == "two pieces exchanged":
+        pieces[3], pieces[4] = pieces[4], pieces[3]
+    else:
+        pieces.insert(3, pieces[3])
+    path.write_bytes(prefix + b"".join(pieces))
+    with pytest.raises(BadStore, match="altered"):
+        vault.recall_to(digest, tmp_path / "again.dcm")
+    assert not (tmp_path / "again.dcm").exists()
+
+
+@pytest.mark.parametrize("size", [0, 1, _MEBIBYTE - 1, _MEBIBYTE, _MEBIBYTE + 1, 2 * _MEBIBYTE])
+def test_any_size_around_a_piece(vault: Vault, size: int) -> None:
+    """Nothing is special about a full last piece, or about none."""
+    content = bytes(size)
+    assert vault.recall(vault.keep(content)) == content
 
 
 def test_folder_and_files_are_the_owner_s_only(vault: Vault, tmp_path: Path) -> None:
