@@ -1,0 +1,170 @@
+"""F-29, F-31: what goes in and what comes out is held to the contract; nothing that is no probability gets through."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from inference.artifact import load_bundle, shipped_bundle
+from inference.contract import BundleRefused, ContractBreach, ModelInput
+from inference.predictor import INPUTS, OUTPUTS, Predictor
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    """The shipped model."""
+    return Predictor(load_bundle(shipped_bundle()))
+
+
+def _inputs(predictor: Predictor, seed: int = 0, *, known: bool = True) -> ModelInput:
+    contract, draw = predictor.contract, np.random.default_rng(seed)
+    table = (contract.sequence_length, len(contract.sequence))
+    mask = np.float32(known)
+    return ModelInput(
+        static=draw.uniform(0, 3, len(contract.static)).astype(np.float32) * mask,
+        static_mask=np.full(len(contract.static), mask, dtype=np.float32),
+        sequence=draw.uniform(1, 15, table).astype(np.float32) * mask,
+        sequence_mask=np.full(table, mask, dtype=np.float32),
+        sequence_age_days=np.zeros(contract.sequence_length, dtype=np.float32),
+        years_since_surgery=0.5,
+    )
+
+
+def test_batches_of_any_size_agree(predictor: Predictor) -> None:
+    """One, two or seven patients at once: each gets the curve it gets alone, within float32 rounding."""
+    patients = [_inputs(predictor, seed) for seed in range(7)]
+    alone = [predictor.predict(patient) for patient in patients]
+    for size in (2, 7):
+        for left, right in zip(predictor.predict_many(patients[:size]), alone, strict=False):
+            np.testing.assert_allclose(left.recurrence, right.recurrence, atol=1e-6)
+            np.testing.assert_allclose(left.death, right.death, atol=1e-6)
+
+
+def test_a_patient_about_whom_nothing_is_known_gets_a_finite_curve(predictor: Predictor) -> None:
+    """A fully masked row is the average patient, never NaN; whether that may be said is the contract's `required`."""
+    output = predictor.predict(_inputs(predictor, known=False))
+    assert np.isfinite(output.death).all()
+    assert (np.diff(output.recurrence) >= 0).all()
+
+
+def test_the_same_input_gives_the_same_bits_on_any_thread(predictor: Predictor) -> None:
+    """Replay rests on it."""
+    patient = _inputs(predictor)
+    first = predictor.predict(patient).death.tobytes()
+    with ThreadPoolExecutor(4) as pool:
+        assert {output.death.tobytes() for output in pool.map(predictor.predict, [patient] * 20)} == {first}
+
+
+def test_more_years_without_disease_lower_what_is_left(predictor: Predictor) -> None:
+    """The forecast is conditional on being disease-free at the landmark: later landmarks face lower hazards."""
+    patient = _inputs(predictor)
+    early = predictor.predict(replace(patient, years_since_surgery=0.1))
+    late = predictor.predict(replace(patient, years_since_surgery=4.0))
+    assert late.recurrence[11] < early.recurrence[11]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"static": np.zeros(3, dtype=np.float32)}, "static is not float32"),
+        ({"years_since_surgery": float("nan")}, "not a time after surgery"),
+        ({"years_since_surgery": -1.0}, "not a time after surgery"),
+    ],
+)
+def test_an_input_outside_the_contract_is_refused(
+    predictor: Predictor, change: dict[str, object], complaint: str
+) -> None:
+    """Wrong shape, or no time: the model is not asked."""
+    with pytest.raises(ContractBreach, match=complaint):
+        predictor.predict(replace(_inputs(predictor), **change))  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_number_that_is_none_is_refused(predictor: Predictor, bad: float) -> None:
+    """NaN and infinity never reach the graph."""
+    patient = _inputs(predictor)
+    patient.static[0] = bad
+    with pytest.raises(ContractBreach, match="static is not finite"):
+        predictor.predict(patient)
+
+
+def test_double_precision_is_refused(predictor: Predictor) -> None:
+    """The contract is float32: a silent cast would change the last bits between machines."""
+    patient = _inputs(predictor)
+    with pytest.raises(ContractBreach, match="float32"):
+        predictor.predict(replace(patient, static=patient.static.astype(np.float64)))
+
+
+def _graph_that_answers(curves: np.ndarray, contract_inputs: onnx.ModelProto) -> bytes:
+    """A graph with the contract's inputs whose three outputs are given rows, whatever comes in."""
+    constants = [
+        helper.make_tensor(f"value_{name}", TensorProto.FLOAT, curve.shape, curve.ravel().tolist())
+        for name, curve in zip(OUTPUTS, curves, strict=True)
+    ]
+    nodes = []
+    for name in OUTPUTS:
+        nodes.append(helper.make_node("Shape", ["years_since_surgery"], [f"shape_{name}"], end=1))
+        nodes.append(helper.make_node("Concat", [f"shape_{name}", "width"], [f"size_{name}"], axis=0))
+        nodes.append(helper.make_node("Expand", [f"value_{name}", f"size_{name}"], [name]))
+    width = helper.make_tensor("width", TensorProto.INT64, [1], [curves.shape[-1]])
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in OUTPUTS]
+    graph = helper.make_graph(nodes, "answers", list(contract_inputs.graph.input), outputs, [*constants, width])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _curves(quarters: int) -> np.ndarray:
+    rising = np.linspace(0.01, 0.3, quarters, dtype=np.float32)
+    return np.stack([rising, rising, rising])[:, None, :]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "quarters"),
+    [
+        (lambda curves: curves.__setitem__((0, 0, 3), np.nan), 20),
+        (lambda curves: curves.__setitem__((1, 0, 19), 1.5), 20),
+        (lambda curves: curves.__setitem__((2, 0, 10), 0.0), 20),
+        (lambda curves: curves.__setitem__((slice(0, 2), 0, 19), 0.6), 20),
+        (lambda _: None, 19),
+    ],
+    ids=["not finite", "above one", "falling", "more than certain", "wrong shape"],
+)
+def test_a_graph_that_answers_nonsense_is_refused_at_load(tmp_path: Path, spoil: object, quarters: int) -> None:
+    """The golden run already holds every output to its law, so such a model never meets a patient."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(shipped_bundle(), folder)
+    curves = _curves(quarters)
+    spoil(curves)  # type: ignore[operator]
+    graph = _graph_that_answers(curves, onnx.load(folder / "risk.onnx"))
+    (folder / "risk.onnx").write_bytes(graph)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["risk.onnx"] = hashlib.sha256(graph).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleRefused, match="golden"):
+        Predictor(load_bundle(folder))
+
+
+def test_a_graph_with_other_inputs_is_refused(tmp_path: Path) -> None:
+    """Names and order of inputs and outputs are part of the contract."""
+    assert INPUTS[-1] == "years_since_surgery"
+    folder = tmp_path / "bundle"
+    shutil.copytree(shipped_bundle(), folder)
+    model = onnx.load(folder / "risk.onnx")
+    model.graph.output[0].name, model.graph.output[1].name = model.graph.output[1].name, model.graph.output[0].name
+    content = model.SerializeToString()
+    (folder / "risk.onnx").write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["risk.onnx"] = hashlib.sha256(content).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleRefused, match=r"risk\.onnx has other inputs or outputs"):
+        Predictor(load_bundle(folder))
