@@ -41,12 +41,14 @@ def find_series(archive: Archive, patient: DicomPatient, zone: tzinfo) -> tuple[
     sop_class = StudyRootQueryRetrieveInformationModelFind
     with associated(archive, sop_class, answer_seconds=seconds) as association:
         query = _Query(archive, association)
-        found = [
-            _series_ref(query, study, series, zone)
+        # an archive that holds a study under two Patient IDs lists each of its series twice
+        found = {
+            (ref.study_uid, ref.series_uid): ref
             for study in query.studies(patient)
             for series in query.series(StudyUid(text_of(study, "StudyInstanceUID")))
-        ]
-    return tuple(sorted(found, key=lambda ref: (ref.study_uid, ref.series_uid)))
+            for ref in (_series_ref(query, study, series, zone),)
+        }
+    return tuple(ref for _, ref in sorted(found.items()))
 
 
 def require_in_reach(archive: Archive, association: Association, ref: SeriesRef) -> None:

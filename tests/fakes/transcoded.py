@@ -28,7 +28,7 @@ from pydicom.uid import (
 
 from adapter.sandbox.ct import file_bytes, simulated_uid
 
-ENCODERS = {JPEGLSLossless: "pyjpegls", RLELossless: "pydicom"}
+ENCODERS = {JPEGLSLossless: "pyjpegls", RLELossless: "gdcm"}
 EVERY_SYNTAX = {
     "Explicit VR": ExplicitVRLittleEndian,
     "Implicit VR": ImplicitVRLittleEndian,

@@ -42,8 +42,8 @@ def open_pacs(
 
 
 def phantom(data_folder: Path) -> list[Dataset]:
-    """The scanner's series, as it wrote it."""
-    files = sorted((data_folder / "dicom" / "ct_head_phantom_1mm").glob("I*"))
+    """The scanner's series, as it wrote it, in the order of its slices."""
+    files = sorted((data_folder / "dicom" / "ct_head_phantom_1mm").glob("I*"), key=lambda file: int(file.name[1:]))
     return [dcmread(file) for file in files]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
@@ -25,8 +26,6 @@ from tests.integration.archives import (
     retrieve_only_series,
 )
 from tests.peers.orthanc import Orthanc
-
-SMALL = {"slices": 6, "rows": 40, "columns": 40}
 
 
 @pytest.fixture
@@ -135,9 +134,9 @@ def test_another_patients_image_in_the_series_is_a_stranger(orthanc: Orthanc, pa
         instance.PatientID = "SIM-THEIRS"
     _upload(orthanc, instances[:2])
     patient = DicomPatient(patient_id="SIM-MINE")
+    (ref,) = pacs.find_series(patient)
     with pytest.raises(WrongPatient):
-        for ref in pacs.find_series(patient):
-            pacs.retrieve_series(patient, ref)
+        pacs.retrieve_series(patient, ref)
 
 
 def test_a_localizer_is_refused_by_name(orthanc: Orthanc, pacs: Pacs) -> None:
@@ -152,8 +151,6 @@ def test_a_localizer_is_refused_by_name(orthanc: Orthanc, pacs: Pacs) -> None:
 
 def test_only_what_was_asked_for_is_received(orthanc: Orthanc, pacs: Pacs) -> None:
     """Orthanc pushing a study at us on its own is refused, and nothing of it is kept."""
-    import httpx
-
     instances = _small("SIM-PUSHED")
     _upload(orthanc, instances)
     listed = httpx.post(

@@ -24,12 +24,13 @@ class Dcmqrscp:
     our_ae_title: str
     our_address: str
     our_port: int
+    syntax: str
     process: Process
     network: Network
 
     def upload(self, files: list[Path]) -> None:
         """Store DICOM files by DCMTK's storescu, each in its own transfer syntax."""
-        command = [require_tool("storescu"), "-aec", self.ae_title, "-xs", self.host, str(self.dicom_port)]
+        command = [require_tool("storescu"), "-aec", self.ae_title, f"-x{self.syntax}", self.host, str(self.dicom_port)]
         command[1:1] = ["-R"]
         subprocess.run([*command, *map(str, files)], check=True, env=_ENVIRONMENT, capture_output=True)
 
@@ -39,8 +40,12 @@ class Dcmqrscp:
         self.network.close()
 
 
-def start_dcmqrscp(folder: Path) -> Dcmqrscp:
-    """Start it with an AE table of its own and wait until its port answers."""
+def start_dcmqrscp(folder: Path, syntax: str = "s") -> Dcmqrscp:
+    """Start it with an AE table of its own and wait until its port answers.
+
+    syntax: DCMTK's letter of the one compressed transfer syntax it takes and sends beside the uncompressed ones: `s`
+    JPEG lossless, `t` JPEG-LS, `v` JPEG 2000, `r` RLE.
+    """
     program = require_tool("dcmqrscp")
     network = open_network()
     port, our_port = free_port(), free_port()
@@ -62,6 +67,9 @@ AETable END
 """
     path = folder / "dcmqrscp.cfg"
     path.write_text(table)
-    process = Process([*network.prefix, program, "-c", str(path)], folder / "dcmqrscp.log", environment=_ENVIRONMENT)
+    command = [*network.prefix, program, f"+x{syntax}", f"-x{syntax}", "-c", str(path)]
+    process = Process(command, folder / "dcmqrscp.log", environment=_ENVIRONMENT)
     process.wait_until(lambda: answers(network.peer_address, port), 30, "dcmqrscp")
-    return Dcmqrscp(network.peer_address, port, AE_TITLE, our_ae_title, network.our_address, our_port, process, network)
+    return Dcmqrscp(
+        network.peer_address, port, AE_TITLE, our_ae_title, network.our_address, our_port, syntax, process, network
+    )
