@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
+import structlog
 from dbos import (
     DBOS,
     DBOSConfig,
@@ -111,6 +112,8 @@ class CaseQueue:
             raise BadStore("this process already runs a durable queue")
         with ExitStack() as opening:
             opening.callback(_ONE_PER_PROCESS.release)
+            self._workers.join(self._executor)
+            opening.callback(self._leave)
             opening.callback(self._stop)
             try:
                 self._launch()
@@ -169,7 +172,13 @@ class CaseQueue:
     def _stop(self) -> None:
         self._stopping.set()
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=_STOP_SECONDS)
-        self._workers.leave(self._executor)
+
+    def _leave(self) -> None:
+        try:
+            self._workers.leave(self._executor)
+        except SQLAlchemyError as error:
+            # a database that is away cannot be told: our cases then count as left by a crash, which costs them a try
+            structlog.get_logger().warning("no goodbye could be written", error=type(error).__name__)
 
     @property
     def unfinished(self) -> frozenset[str]:

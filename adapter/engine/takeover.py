@@ -20,6 +20,9 @@ BEAT_SECONDS = 3.0
 class Workers(Protocol):
     """Which processes run cases, by their executor ids."""
 
+    def join(self, executor_id: str) -> None:
+        """Begin to work. Raises BadStore where another process must not work beside."""
+
     def beat(self, executor_id: str) -> None:
         """A sign of life."""
 
@@ -77,8 +80,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="adjuvant-heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        """Beat once, take over what is there, and go on doing both."""
-        self._workers.beat(self._executor_id)
+        """Take over what is there, then beat and look again and again."""
         self._takeover.take_over()
         self._thread.start()
         return self

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import TextIO
 
 from alembic import command
 from alembic.config import Config
@@ -31,7 +32,7 @@ def open_database(url: str) -> Engine:
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         _make_folder(Path(parsed.database).parent)
-    engine = create_engine(parsed)
+    engine = create_engine(parsed, hide_parameters=True)  # messages of the driver carry no content
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     try:
@@ -125,23 +126,29 @@ class StoreLock:
     """One service on one data folder: a second one is refused, a dead one's lock is gone with it."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the lock. Raises BadStore naming the process that holds it, or the folder that cannot be written."""
+        """Take the lock. Raises BadStore naming the process that holds it."""
         _make_folder(folder)
-        try:
-            self._file = (folder / "adjuvant.lock").open("a+")
-        except OSError as error:
-            raise BadStore(f"the data folder {folder} cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.seek(0)
-            holder = self._file.read(20).strip()
-            self._file.close()
-            raise BadStore(f"the data folder {folder} is in use by process {holder}") from error
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()))
-        self._file.flush()
+        self._file = lock_file(folder / "adjuvant.lock", what=f"the data folder {folder}")
 
     def release(self) -> None:
         """Let the next service in."""
         self._file.close()
+
+
+def lock_file(path: Path, *, what: str) -> TextIO:
+    """Hold the file until it is closed, or this process is gone. Raises BadStore naming the process that holds it."""
+    try:
+        file = path.open("a+")
+    except OSError as error:
+        raise BadStore(f"{what} cannot be locked: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read(20).strip()
+        file.close()
+        raise BadStore(f"{what} is in use by process {holder}") from error
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file

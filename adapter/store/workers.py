@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TextIO
 
 from sqlalchemy import Engine, func
 from sqlmodel import Session, col, select
 
+from adapter.store.database import lock_file
 from adapter.store.tables import AwareTime, WorkerRow
 
 SILENT_AFTER = timedelta(seconds=15)
@@ -19,6 +22,14 @@ class WorkerRegister:
     def __init__(self, engine: Engine) -> None:
         """Use an opened database."""
         self._engine = engine
+        self._lock: TextIO | None = None
+
+    def join(self, executor_id: str) -> None:
+        """Begin to work. Raises BadStore on SQLite while another process works on the same file."""
+        database = self._engine.url.database
+        if self._engine.dialect.name == "sqlite" and database:
+            self._lock = lock_file(Path(f"{database}.lock"), what=f"the database {database}")
+        self.beat(executor_id)
 
     def beat(self, executor_id: str) -> None:
         """A sign of life."""
@@ -26,12 +37,16 @@ class WorkerRegister:
 
     def leave(self, executor_id: str) -> None:
         """Say goodbye: what is left running here was interrupted on purpose, it did not crash."""
-        self._write(executor_id, left=True)
+        try:
+            self._write(executor_id, left=True)
+        finally:
+            if self._lock is not None:
+                self._lock.close()
 
     def living(self, executor_id: str) -> frozenset[str]:
         """Who runs cases now, the asker included.
 
-        On SQLite nobody else can: the lock beside the file admits one process.
+        On SQLite nobody else can: the lock that `join` took beside the file admits one process.
         """
         if self._engine.dialect.name == "sqlite":
             return frozenset({executor_id})

@@ -1,9 +1,9 @@
 """A process that runs cases whose steps leave a trace in a file and take their time: made to be killed.
 
-Usage: python -m tests.fakes.slow_cases FOLDER PATIENTS SECONDS_PER_STEP [TROUBLE]
+Usage: python -m tests.fakes.slow_cases FOLDER PATIENTS SECONDS_PER_STEP [TROUBLE [URL]]
 
 TROUBLE befalls patient p0 in its second step: `crash` ends the process at once, `hang` sleeps for a minute,
-`unreachable` waits for a peer that stays away.
+`unreachable` waits for a peer that stays away. URL: of the database, a SQLite file in FOLDER by default.
 """
 
 from __future__ import annotations
@@ -86,10 +86,10 @@ def _no_answer() -> None:
 def main() -> None:
     """Ask for every patient once, run until nothing waits or SIGTERM comes; print what held at the end."""
     folder, patients, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    kind = sys.argv[4] if len(sys.argv) > 4 else ""
+    kind, url = [*sys.argv[4:], "", ""][:2]
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    engine = open_database(f"sqlite:///{folder}/adjuvant.db")
+    engine = open_database(url or f"sqlite:///{folder}/adjuvant.db")
     ledger = Ledger(engine, lambda: datetime.now(UTC))
     first = not (folder / "trace").exists()
     work = SlowWork(ledger, folder / "trace", seconds, lambda: _trouble(kind, queue.pause))
