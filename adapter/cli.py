@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -28,16 +29,17 @@ from adapter.decision.policy import load_policy
 from adapter.decision.propose import evaluate_features, policy_table, summary
 from adapter.demo import SEED, TODAY, run_demo, sandbox_policy
 from adapter.domain.ids import PatientId
-from adapter.domain.outcome import TransactionBundle
-from adapter.errors import AdjuvantError, BadData, BadSettings, Misconfigured, PeerTimeout, PeerUnavailable
+from adapter.domain.outcome import Case, TransactionBundle
+from adapter.errors import AdjuvantError, BadData, BadSettings, BadStore, Misconfigured, PeerTimeout, PeerUnavailable
 from adapter.pipeline.case_file import CaseFile, reach, unseal
 from adapter.pipeline.once import STEPS_TO_A_DECISION, STEPS_TO_DELIVERY, assess_once
 from adapter.pipeline.replay import replay as replay_case
+from adapter.pipeline.work import as_json as outcome_as_json
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.sandbox.patients import simulate_courses
 from adapter.service import Rooms, Service, wall_clock
 from adapter.settings import EXAMPLE, Settings, load_settings
-from adapter.store.database import open_database
+from adapter.store.database import StoreLock, open_database
 from adapter.store.ledger import Ledger, LedgerEntry
 from adapter.terminology import load_terminology
 from inference.artifact import MANIFEST, list_bundles, load_bundle, shipped_bundle
@@ -126,6 +128,10 @@ def run(config: Config) -> None:
     with Service(load_settings(config)) as service:
         _err.print(f"adjuvant runs; health at {service.web.url}/health/ready")
         service.run_until(stopping)
+    if service.queue.unfinished:
+        # a step that hangs in a peer must not hold the exit: the next start repeats it from its last checkpoint
+        _err.print(f"still at work, to be repeated: {', '.join(sorted(service.queue.unfinished))}")
+        os._exit(DONE)
 
 
 @app.command()
@@ -144,7 +150,8 @@ def assess(
     started = time.monotonic()
     patient_id = PatientId(patient.removeprefix("Patient/"))
     with Rooms(load_settings(config)) as rooms:
-        case = rooms.ledger.request(patient_id)
+        # a dry run asks for nothing: the running service would take a request up, and write
+        case = Case(patient_id=patient_id, revision=0) if dry_run else rooms.ledger.request(patient_id)
         steps = STEPS_TO_A_DECISION if dry_run else STEPS_TO_DELIVERY
         result, settled = assess_once(case, rooms.ports, landmark, steps, wait=_sleep)
         if dry_run and settled is None and result is not None:
@@ -154,6 +161,9 @@ def assess(
             return
         if settled is None:
             raise BadData("the case ended without an outcome")
+        if dry_run:
+            _print_json(outcome_as_json(settled))
+            return
         rooms.ledger.record(case, settled, result.case_file if result else None)
         entry = rooms.ledger.find_case(case.case_id)
     entries = [entry] if entry else []
@@ -267,11 +277,26 @@ def cases_retry(patient: Annotated[str, typer.Argument(help="The patient's id.")
 @cases_app.command("forget")
 def cases_forget(patient: Annotated[str, typer.Argument(help="The patient's id.")], config: Config) -> None:
     """Remove a patient's cases from the ledger, and from the vault what no other case needs."""
-    with Rooms(load_settings(config)) as rooms:
-        forgotten = rooms.ledger.forget(PatientId(patient.removeprefix("Patient/")))
-        needed = frozenset(reached for digest in rooms.ledger.case_files() for reached in reach(digest, rooms.vault))
-        removed = rooms.vault.purge(needed)
+    settings, patient_id = load_settings(config), PatientId(patient.removeprefix("Patient/"))
+    with Rooms(settings) as rooms:
+        theirs = _reached(rooms.ledger.case_files(patient_id), rooms)
+        forgotten = rooms.ledger.forget(patient_id)
+        needed = _reached(rooms.ledger.case_files(), rooms)
+        removed = rooms.vault.remove(theirs - needed) + rooms.vault.purge(needed, before=_safe_to_purge(settings))
     _out.print(f"forgot {forgotten} cases, removed {removed} case files")
+
+
+def _reached(case_files: Iterable[str], rooms: Rooms) -> frozenset[str]:
+    return frozenset(reached for digest in case_files for reached in reach(digest, rooms.vault))
+
+
+def _safe_to_purge(settings: Settings) -> datetime | None:
+    """What no case names can go; beside a running service only what is older than any case that runs now."""
+    try:
+        StoreLock(settings.store.folder).release()
+    except BadStore:
+        return wall_clock() - timedelta(days=1)
+    return None
 
 
 @app.command()

@@ -159,10 +159,13 @@ class Ledger:
             row = session.exec(query).first()
             return _entry(row) if row else None
 
-    def case_files(self) -> frozenset[str]:
-        """Digests of every case file that a case still points to."""
+    def case_files(self, patient_id: PatientId | None = None) -> frozenset[str]:
+        """Digests of every case file that a case, or a case of this patient, still points to."""
+        query = select(CaseRow.case_file).where(col(CaseRow.case_file).is_not(None))
+        if patient_id is not None:
+            query = query.where(CaseRow.patient_id == patient_id)
         with Session(self._engine) as session:
-            return frozenset(digest for digest in session.exec(select(CaseRow.case_file)) if digest)
+            return frozenset(digest for digest in session.exec(query) if digest)
 
     def _in_states(self, states: tuple[str, ...]) -> tuple[Case, ...]:
         query = select(CaseRow.patient_id, CaseRow.revision).where(col(CaseRow.state).in_(states))
