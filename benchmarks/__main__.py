@@ -21,7 +21,7 @@ def main() -> None:
     rows: list[Row] = []
     for suite in _SUITES:
         for row in suite.run():
-            print(f"{row.name}: {row.value:.3g} {row.unit} ({row.bar})", flush=True)
+            print(f"{row.name}: {row.value:.4g} {row.unit} ({row.bar})", flush=True)
             rows.append(row)
     if arguments.out:
         arguments.out.write_text(_page(rows), encoding="utf-8")
@@ -39,7 +39,7 @@ def _page(rows: list[Row]) -> str:
     ]
     for row in rows:
         met = {True: "yes", False: "**no**"}.get(row.met, "")
-        lines.append(f"| {row.name} | {row.value:.3g} {row.unit} | {row.bar} | {met} | `{row.command}` |")
+        lines.append(f"| {row.name} | {row.value:.4g} {row.unit} | {row.bar} | {met} | `{row.command}` |")
     return "\n".join([*lines, ""])
 
 
