@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -123,7 +124,8 @@ class CaseQueue:
                     queue=QUEUE,
                     may_continue=lambda workflow_id, steps: self._work.may_continue(_case_of(workflow_id), steps),
                 )
-                opening.enter_context(Heartbeat(self._workers, takeover, self._executor))
+                beat = partial(self._workers.beat, self._executor)
+                opening.enter_context(Heartbeat(beat, takeover.take_over))
             except (engine_error.DBOSException, SQLAlchemyError) as error:
                 raise BadStore(f"the durable queue cannot be opened: {type(error).__name__}") from error
             self._stack = opening.pop_all()

@@ -71,17 +71,22 @@ class Takeover:
 class Heartbeat:
     """A thread of its own, so that no inference starves it: beats, and looks for dead workers. A context manager."""
 
-    def __init__(self, workers: Workers, takeover: Takeover, executor_id: str) -> None:
+    def __init__(
+        self,
+        beat: Callable[[], None],
+        take_over: Callable[[], int],
+        every_seconds: float = BEAT_SECONDS,
+    ) -> None:
         """Nothing beats yet."""
-        self._workers = workers
-        self._takeover = takeover
-        self._executor_id = executor_id
+        self._beat = beat
+        self._take_over = take_over
+        self._seconds = every_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="adjuvant-heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
         """Take over what is there, then beat and look again and again."""
-        self._takeover.take_over()
+        self._take_over()
         self._thread.start()
         return self
 
@@ -91,10 +96,10 @@ class Heartbeat:
         self._thread.join(timeout=BEAT_SECONDS)
 
     def _run(self) -> None:
-        while not self._stopping.wait(BEAT_SECONDS):
+        while not self._stopping.wait(self._seconds):
             try:
-                self._workers.beat(self._executor_id)
-                self._takeover.take_over()
+                self._beat()
+                self._take_over()
             except SQLAlchemyError as error:
                 # a database that is away now is beaten again in three seconds; if it stays away, we are the dead one
                 structlog.get_logger().warning("no sign of life could be given", error=type(error).__name__)

@@ -111,7 +111,7 @@ def _raw(case_file: CaseFile, ports: Ports) -> RawRecord:
 
 
 def _sealed(series: SeriesOnDisk, files: CaseFiles) -> SeriesFile:
-    digests = tuple(files.keep(path.read_bytes()) for path in series.files)
+    digests = tuple(files.keep_file(path) for path in series.files)
     return SeriesFile(ref=series.ref, files=digests, digest=series.digest)
 
 
@@ -123,7 +123,7 @@ def _described(series: SeriesFile, files: CaseFiles) -> ImageDescriptors:
         folder = Path(name)
         paths = tuple(folder / f"{number:05d}.dcm" for number in range(len(series.files)))
         for path, digest in zip(paths, series.files, strict=True):
-            path.write_bytes(files.recall(digest))
+            files.recall_to(digest, path)
         on_disk = SeriesOnDisk(ref=series.ref, folder=folder, files=paths, digest=series.digest)
         # images carry no reporting time of their own: the hospital had them when they were acquired
         known = series.ref.acquired.latest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from adapter.domain.ids import PatientId
@@ -59,5 +60,11 @@ class CaseFiles(Protocol):
     def keep(self, content: bytes) -> str:
         """Store once, return the SHA-256 of the plain content, hexadecimal."""
 
+    def keep_file(self, path: Path) -> str:
+        """As `keep`, for the content of a file of any size."""
+
     def recall(self, digest: str) -> bytes:
         """The plain content behind a digest. Raises BadStore when absent or altered."""
+
+    def recall_to(self, digest: str, path: Path) -> None:
+        """As `recall`, into a file, which is whole or absent afterwards."""

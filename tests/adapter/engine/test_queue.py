@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
+from sqlmodel import Session
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, DeadLetter, Skipped
 from adapter.engine.queue import SETTLED, STEPS, CaseQueue, Checkpoint, QueueOptions, Transaction
+from adapter.errors import BadStore
 from adapter.pipeline.watch import enqueue_open_cases
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
@@ -73,6 +75,7 @@ class Work:
 class Service:
     """One open queue and what it works on; tests bring patients of their own."""
 
+    engine: Engine
     queue: CaseQueue
     ledger: Ledger
     work: Work
@@ -104,7 +107,7 @@ def open_service(engine: Engine) -> Iterator[Service]:
     ledger = Ledger(engine, lambda: datetime.now(UTC))
     work = Work(ledger)
     with CaseQueue(engine, work, _OPTIONS, WorkerRegister(engine)) as queue:
-        yield Service(queue, ledger, work)
+        yield Service(engine, queue, ledger, work)
 
 
 @contextmanager
@@ -130,6 +133,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One queue for the tests below: opening and closing one takes two seconds."""
     with database(tmp_path_factory.mktemp("queue")) as engine, open_service(engine) as opened:
         yield opened
+
+
+@pytest.fixture
+def engine_file(service: Service) -> Path:
+    """The database of the module's queue."""
+    return Path(str(service.engine.url.database))
 
 
 @pytest.fixture
@@ -228,3 +237,40 @@ def test_a_queue_that_is_not_open_takes_no_case(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="not open"):
             closed.enqueue(Case(patient_id=PatientId("p1"), revision=1))
         assert closed.pause(0.0) is False
+
+
+def test_a_second_queue_in_one_process_is_refused(service: Service, tmp_path: Path) -> None:
+    """DBOS would hand out the first one's instance, and the second's cases would run in the first's database."""
+    assert service.queue.held() == frozenset()
+    with database(tmp_path) as engine:
+        work = Work(Ledger(engine, lambda: datetime.now(UTC)))
+        with pytest.raises(BadStore, match="already runs"), CaseQueue(engine, work, _OPTIONS, WorkerRegister(engine)):
+            pytest.fail("a second queue opened")
+
+
+def test_nothing_of_a_patient_is_stored_by_the_engine(
+    service: Service, in_step: Callable[[Callable[[str, Case], None]], None], engine_file: Path
+) -> None:
+    """Law 8: an error's message is not stored, whatever stands in it; no byte of the database holds it."""
+
+    def fail(_name: str, case: Case) -> None:
+        if case.patient_id == "leak":
+            raise ValueError("Jane Specimen, born 1960-07-01")
+
+    in_step(fail)
+    service.ledger.request(PatientId("leak"))
+    service.run_until_idle()
+    stored = b"".join(path.read_bytes() for path in engine_file.parent.glob(engine_file.name + "*"))
+    assert b"gather: ValueError" in stored
+    assert b"Specimen" not in stored
+    assert b"1960-07-01" not in stored
+
+
+def test_a_running_case_that_the_engine_lost_runs_again(service: Service) -> None:
+    """Restored from a backup of the ledger alone: law 6 holds, nothing stays `running` for ever."""
+    case = Case(patient_id=PatientId("lost"), revision=1)
+    with Session(service.engine) as session:
+        service.ledger.mark_started(session, case)
+        session.commit()
+    service.run_until_idle()
+    assert service.states(PatientId("lost")) == ["skipped"]
