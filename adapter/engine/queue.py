@@ -35,7 +35,7 @@ from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case
 from adapter.engine.steps import Interrupted
 from adapter.engine.takeover import Heartbeat, Takeover, Workers
-from adapter.errors import BadStore
+from adapter.errors import BadStore, StoreUnavailable
 
 QUEUE = "patients"
 STEPS = ("gather", "retrieve", "decide", "deliver")
@@ -178,7 +178,7 @@ class CaseQueue:
     def _leave(self) -> None:
         try:
             self._workers.leave(self._executor)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, StoreUnavailable) as error:
             # a database that is away cannot be told: our cases then count as left by a crash, which costs them a try
             structlog.get_logger().warning("no goodbye could be written", error=type(error).__name__)
 

@@ -14,6 +14,8 @@ import structlog
 from dbos import DBOS
 from sqlalchemy.exc import SQLAlchemyError
 
+from adapter.errors import StoreUnavailable
+
 BEAT_SECONDS = 3.0
 
 
@@ -100,6 +102,6 @@ class Heartbeat:
             try:
                 self._beat()
                 self._take_over()
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, StoreUnavailable) as error:
                 # a database that is away now is beaten again in three seconds; if it stays away, we are the dead one
                 structlog.get_logger().warning("no sign of life could be given", error=type(error).__name__)

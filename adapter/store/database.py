@@ -15,10 +15,11 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlmodel import Session
 
-from adapter.errors import BadStore
+from adapter.errors import BadStore, StoreUnavailable
 
 _BUSY_MILLISECONDS = 30_000
 _MIGRATION_KEY = 7_532_928  # any number that no other program locks
@@ -120,6 +121,16 @@ def _alone(engine: Engine) -> Iterator[Connection]:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_KEY})
             yield connection
+
+
+@contextmanager
+def store_session(engine: Engine) -> Iterator[Session]:
+    """A session whose trouble is ours: StoreUnavailable while the database is locked, full, or away."""
+    try:
+        with Session(engine) as session:
+            yield session
+    except OperationalError as error:
+        raise StoreUnavailable("the database cannot be used now: locked, full, or away") from error
 
 
 class StoreLock:

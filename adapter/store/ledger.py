@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, func
-from sqlalchemy.orm import Session as PlainSession
-from sqlmodel import Session, col, select
+from sqlalchemy import Engine, func, update
+from sqlalchemy.orm import Session
+from sqlmodel import col, select
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, Settled
@@ -27,6 +27,7 @@ from adapter.store.cases import (
     request_case,
     settle,
 )
+from adapter.store.database import store_session
 from adapter.store.tables import CaseRow
 
 __all__ = [
@@ -69,11 +70,11 @@ class Ledger:
 
     # inside a transaction of the durable engine
 
-    def mark_started(self, session: PlainSession, case: Case) -> None:
+    def mark_started(self, session: Session, case: Case) -> None:
         """Before anything is fetched: from here on, a further change makes the next revision."""
         mark_started(session, case, self._clock())
 
-    def settle(self, session: PlainSession, case: Case, settled: Settled, case_file: str | None) -> None:
+    def settle(self, session: Session, case: Case, settled: Settled, case_file: str | None) -> None:
         """Close the case; one that is closed, or was forgotten meanwhile, stays as it is."""
         settle(session, case, settled, case_file=case_file, at=self._clock())
 
@@ -81,24 +82,32 @@ class Ledger:
 
     def request(self, patient_id: PatientId) -> Case:
         """Ask for one more look at the patient: the revision after the one that began last; at most one waits."""
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             case = request_case(session, patient_id)
             session.commit()
         return case
 
     def record(self, case: Case, settled: Settled, case_file: str | None = None) -> None:
         """Write down a case that ran, or ended, outside the durable queue."""
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             self.mark_started(session, case)
             self.settle(session, case, settled, case_file)
             session.commit()
 
     def count_crash(self, case: Case, finished_steps: int) -> int:
         """Count that a worker died on the case after so many steps; returns how often at this point."""
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             crashes = count_crash(session, case, finished_steps)
             session.commit()
         return crashes
+
+    def release_case_files(self, before: datetime) -> int:
+        """Point no longer to the case files of cases settled earlier; returns how many. The lines themselves stay."""
+        expired = update(CaseRow).where(col(CaseRow.settled) < before, col(CaseRow.case_file).is_not(None))
+        with store_session(self._engine) as session:
+            released = session.connection().execute(expired.values(case_file=None)).rowcount
+            session.commit()
+        return released
 
     def forget(self, patient_id: PatientId) -> int:
         """Remove every settled case of a patient from the ledger; returns how many there were.
@@ -107,7 +116,7 @@ class Ledger:
         ever used twice.
         """
         query = select(CaseRow).where(CaseRow.patient_id == patient_id, col(CaseRow.state).in_(TERMINAL))
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             rows = session.exec(query).all()
             for row in rows:
                 session.delete(row)
@@ -126,13 +135,13 @@ class Ledger:
 
     def running_cases(self) -> tuple[Case, ...]:
         """Every case that began and has not settled."""
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             rows = session.exec(select(CaseRow).where(CaseRow.state == RUNNING)).all()
             return tuple(Case(patient_id=PatientId(row.patient_id), revision=row.revision) for row in rows)
 
     def counts(self) -> Mapping[str, int]:
         """How many cases are waiting, running, and in each terminal state."""
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             found = dict(session.exec(select(CaseRow.state, func.count()).group_by(CaseRow.state)).all())
         return {state: found.get(state, 0) for state in (*OPEN, *TERMINAL)}
 
@@ -143,19 +152,19 @@ class Ledger:
             query = query.where(CaseRow.state == state)
         if patient_id is not None:
             query = query.where(CaseRow.patient_id == patient_id)
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             return tuple(_entry(row) for row in session.exec(query))
 
     def find_case(self, case_id: str) -> LedgerEntry | None:
         """One case by its id."""
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             row = session.get(CaseRow, case_id)
             return _entry(row) if row else None
 
     def find_assessment(self, assessment_id: str) -> LedgerEntry | None:
         """The case that delivered an assessment first."""
         query = select(CaseRow).where(CaseRow.assessment_id == assessment_id).order_by(col(CaseRow.revision))
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             row = session.exec(query).first()
             return _entry(row) if row else None
 
@@ -164,12 +173,12 @@ class Ledger:
         query = select(CaseRow.case_file).where(col(CaseRow.case_file).is_not(None))
         if patient_id is not None:
             query = query.where(CaseRow.patient_id == patient_id)
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             return frozenset(digest for digest in session.exec(query) if digest)
 
     def _in_states(self, states: tuple[str, ...]) -> tuple[Case, ...]:
         query = select(CaseRow.patient_id, CaseRow.revision).where(col(CaseRow.state).in_(states))
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             found = session.exec(query.order_by(CaseRow.patient_id, col(CaseRow.revision))).all()
         return tuple(Case(patient_id=PatientId(patient), revision=revision) for patient, revision in found)
 

@@ -10,6 +10,7 @@ from sqlmodel import Session, select
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, Watermark
 from adapter.store.cases import request_case
+from adapter.store.database import store_session
 from adapter.store.tables import RememberedRow, WatermarkRow
 
 
@@ -23,13 +24,13 @@ class WatermarkStore:
 
     def read(self) -> Watermark | None:
         """The last safe watermark; None before the first poll."""
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             row = session.get(WatermarkRow, self._feed)
             return Watermark(time=row.time) if row else None
 
     def remembered(self) -> tuple[Mapping[PatientId, PatientId], Mapping[str, str]]:
         """Known people (id to surviving id), and content hashes."""
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             rows = session.exec(select(RememberedRow).where(RememberedRow.feed == self._feed)).all()
         people = {PatientId(row.key): PatientId(row.content) for row in rows if row.kind == "person"}
         return people, {row.key: row.content for row in rows if row.kind == "hash"}
@@ -43,7 +44,7 @@ class WatermarkStore:
         hashes: Mapping[str, str],
     ) -> tuple[Case, ...]:
         """In one transaction: ask for every changed patient, remember, move the watermark. Returns what to enqueue."""
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             cases = tuple(request_case(session, patient_id) for patient_id in sorted(set(patients)))
             self._remember(session, "person", {str(key): str(value) for key, value in people.items()})
             self._remember(session, "hash", hashes)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TextIO
 
 from sqlalchemy import Engine, func
-from sqlmodel import Session, col, select
+from sqlalchemy.orm import Session
+from sqlmodel import col, select
 
-from adapter.store.database import lock_file
+from adapter.store.database import lock_file, store_session
 from adapter.store.tables import AwareTime, WorkerRow
 
 SILENT_AFTER = timedelta(seconds=15)
@@ -50,19 +51,19 @@ class WorkerRegister:
         """
         if self._engine.dialect.name == "sqlite":
             return frozenset({executor_id})
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             heard_since = _now(session) - SILENT_AFTER
             query = select(WorkerRow.executor_id).where(WorkerRow.seen >= heard_since, col(WorkerRow.left).is_(False))
             return frozenset({executor_id, *session.exec(query)})
 
     def left_in_order(self, executor_id: str) -> bool:
         """Whether the process stopped by itself."""
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             row = session.get(WorkerRow, executor_id)
             return row is not None and row.left
 
     def _write(self, executor_id: str, *, left: bool) -> None:
-        with Session(self._engine) as session:
+        with store_session(self._engine) as session:
             now = _now(session)
             session.merge(WorkerRow(executor_id=executor_id, seen=now, left=left))
             for row in session.exec(select(WorkerRow).where(WorkerRow.seen < now - _REMEMBERED)):

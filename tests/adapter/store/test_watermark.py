@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, Watermark
+from adapter.errors import StoreUnavailable
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
 from adapter.store.watermark import WatermarkStore
@@ -60,7 +61,7 @@ def test_a_failure_in_the_middle_moves_neither(engine: Engine, feed: WatermarkSt
             raise OperationalError(statement, {}, Exception("disk I/O error"))
 
     event.listen(engine, "before_cursor_execute", fail)
-    with pytest.raises(OperationalError):
+    with pytest.raises(StoreUnavailable):
         feed.advance(_SECOND, [_P1], people={_P1: _P1}, hashes={})
     event.remove(engine, "before_cursor_execute", fail)
     assert feed.read() == _FIRST
