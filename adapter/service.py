@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 from zoneinfo import ZoneInfo
 
@@ -32,6 +32,7 @@ from adapter.fhir.delivery import OutputMode, load_delivery, unverified_codes
 from adapter.fhir.limits import Limits as FhirLimits
 from adapter.pipeline.assess import Ports
 from adapter.pipeline.practice import Practice
+from adapter.pipeline.retention import expire_case_files
 from adapter.pipeline.rooms import FhirRooms
 from adapter.pipeline.watch import Watcher, enqueue_open_cases
 from adapter.pipeline.work import AssessmentWork, Watching
@@ -227,13 +228,22 @@ class Service:
         with self._polling:
             try:
                 cases = self._watcher.poll()
+                self._enqueue_open()
             except AdjuvantError as error:
                 self._complaint = f"{type(error).__name__}: {error}"
                 _log.warning("poll failed", error=type(error).__name__, detail=str(error))
                 return 0
             self._complaint = None
-            self._enqueue_open()
             return len(cases)
+
+    def expire(self) -> int:
+        """Remove the case files whose retention time is over; returns how many."""
+        before = self._clock() - timedelta(days=self._settings.store.retention_days)
+        try:
+            return expire_case_files(self.rooms.ledger, self.rooms.vault, before)
+        except AdjuvantError as error:
+            _log.warning("case files were not expired", error=type(error).__name__, detail=str(error))
+            return 0
 
     def run_until(self, stopping: threading.Event) -> None:
         """Poll at the configured pace until asked to stop."""
@@ -247,6 +257,7 @@ class Service:
             coalesce=True,
             next_run_time=self._clock(),
         )
+        scheduler.add_job(self.expire, "interval", days=1, coalesce=True, next_run_time=self._clock())
         scheduler.start()
         try:
             stopping.wait()

@@ -102,11 +102,12 @@ class ModelSettings(_Section):
 
 
 class StoreSettings(_Section):
-    """`[store]`: ledger, queue and encrypted case files."""
+    """`[store]`: ledger, queue and encrypted case files, and for how many days a settled case keeps its files."""
 
     url: str = "sqlite:///data/adjuvant.db"
     folder: Path = Path("data")
     key_file: Path | None = None
+    retention_days: Annotated[int, Field(ge=1)] = 3650
 
     @property
     def key_path(self) -> Path:
@@ -234,6 +235,7 @@ patients = ["Patient/p1"]
 url = "sqlite:///data/adjuvant.db"
 folder = "data"
 # key_file = "/etc/adjuvant/site.key"  # required in live mode
+# retention_days = 3650                # how long a settled case can be replayed
 
 [watch]
 poll_seconds = 60
