@@ -1,0 +1,1 @@
+"""What only tests use: builders, wires and processes that a user would never run."""
