@@ -63,7 +63,9 @@ def associated(archive: Archive, *sop_classes: str, answer_seconds: float) -> It
     entity.dimse_timeout = answer_seconds
     for sop_class in sop_classes:
         entity.add_requested_context(sop_class)
-    sockets = _Sockets(archive.limits)
+    sockets = Sockets(archive.limits)
+    if archive.tls:
+        archive.tls.sslsocket_class = _ClosedWhenRefused
     association = entity.associate(
         archive.host,
         archive.port,
@@ -82,20 +84,34 @@ def associated(archive: Archive, *sop_classes: str, answer_seconds: float) -> It
     finally:
         if association.is_established:
             association.release()
+        sockets.close()
 
 
-class _Sockets:
+class _ClosedWhenRefused(ssl.SSLSocket):
+    """A TLS socket that does not stay open when its handshake fails: pynetdicom shuts it down, which fails too."""
+
+    def shutdown(self, how: int) -> None:
+        """Shut down, or close what cannot be shut down."""
+        try:
+            super().shutdown(how)
+        except OSError:
+            self.close()
+
+
+class Sockets:
     """The TCP socket of an association being made: set up when it opens, closed when it never does."""
 
     def __init__(self, limits: Limits) -> None:
+        """limits: for how long a peer may be silent."""
         self._silence_seconds = limits.network_silence_seconds
         self._sockets: set[socket.socket] = set()
 
     def handlers(self) -> list[tuple[Any, Any]]:
+        """What `AE.associate` takes as `evt_handlers`."""
         return [(evt.EVT_ACSE_SENT, self._asked), (evt.EVT_CONN_OPEN, self._opened)]
 
     def close(self) -> None:
-        # pynetdicom forgets to close a socket that could not connect
+        """Close what could not connect: pynetdicom forgets it."""
         for one in self._sockets:
             one.close()
 

@@ -69,11 +69,15 @@ def _bounded(limits: Limits) -> type[ThreadedAssociationServer]:
         def get_request(self) -> tuple[socket.socket, Any]:
             # an accepted socket has no timeout of its own: a peer that stops inside a PDU would hold a thread for ever
             connection, address = self.socket.accept()
-            send_at_once(connection)
-            if self.ssl_context:
-                connection.settimeout(limits.connect_seconds)
-                connection = self.ssl_context.wrap_socket(connection, server_side=True)
-            connection.settimeout(limits.network_silence_seconds)
+            try:
+                send_at_once(connection)
+                if self.ssl_context:
+                    connection.settimeout(limits.connect_seconds)
+                    connection = self.ssl_context.wrap_socket(connection, server_side=True)
+                connection.settimeout(limits.network_silence_seconds)
+            except OSError:  # a failed handshake is one
+                connection.close()
+                raise
             return connection, address
 
         def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ANN401, ARG002

@@ -16,11 +16,13 @@ from pydicom.filereader import dcmread
 from pynetdicom import AE, build_context, evt
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (
+    BasicTextSRStorage,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelMove,
     Verification,
 )
 
+from adapter.dicom.ae import Sockets
 from adapter.dicom.limits import Limits
 from adapter.dicom.quiet import quiet_libraries
 from adapter.dicom.server import Listening
@@ -28,7 +30,7 @@ from adapter.dicom.server import Listening
 AE_TITLE = "SANDBOX"
 _UNIQUE_KEYS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _LEVEL_KEY = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
-_PENDING, _CANNOT_PERFORM, _WARNING = 0xFF00, 0xA702, 0xB000
+_PENDING, _CANNOT_PERFORM = 0xFF00, 0xA702
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,10 +196,10 @@ class SandboxPacs:
             self._send_later(event.move_destination.strip(), instances)
             yield 0
         else:
-            yield len(instances)
-            yield from self._images(event, instances, aborts=number <= self.faults.moves_aborted)
-            if cut and not self.faults.says_success:
-                yield _WARNING, _failed_list(asked - len(instances))
+            counted = cut and not self.faults.says_success
+            failed = [_unsendable(instances[0])] * (asked - len(instances)) if counted else []
+            yield len(instances) + len(failed)
+            yield from self._images(event, [*instances, *failed], aborts=number <= self.faults.moves_aborted)
 
     def _sendable(self, identifier: Dataset) -> list[Dataset]:
         instances = [one for one in self._matching(identifier) if str(one.SOPInstanceUID) not in self._withheld]
@@ -226,13 +228,17 @@ class SandboxPacs:
 
     def _send(self, destination: str, instances: list[Dataset]) -> None:
         time.sleep(self.faults.slow_seconds)
-        entity = AE(ae_title=self.ae_title)
-        association = entity.associate(
-            *self._destinations[destination], contexts=_contexts(instances), ae_title=destination
+        sockets = Sockets(Limits())
+        association = AE(ae_title=self.ae_title).associate(
+            *self._destinations[destination],
+            contexts=_contexts(instances),
+            ae_title=destination,
+            evt_handlers=sockets.handlers(),
         )
         for instance in instances if association.is_established else ():
             association.send_c_store(instance)
         association.release()
+        sockets.close()
 
 
 def _contexts(instances: Iterable[Dataset]) -> list[PresentationContext]:
@@ -258,8 +264,6 @@ def _invert(instance: Dataset) -> None:
     instance.PixelData = (np.uint16(4095) - words).tobytes()
 
 
-def _failed_list(count: int) -> Dataset:
-    """The identifier of a warning. Source: PS3.4 section C.4.2.1.4.2."""
-    failed = Dataset()
-    failed.FailedSOPInstanceUIDList = [f"2.25.{number}" for number in range(1, count + 1)]
-    return failed
+def _unsendable(instance: Dataset) -> Dataset:
+    """An instance of a SOP class that was not negotiated: its sub-operation fails and is counted."""
+    return _changed(instance, lambda one: setattr(one, "SOPClassUID", BasicTextSRStorage))
