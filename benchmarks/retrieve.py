@@ -2,7 +2,8 @@
 
 Both run in one process, in turn, in the network namespace of one Orthanc, on imported code. movescu's clock stops when
 its last file is written (its shutdown is not counted); ours stops when `retrieve_series` returns: every image synced
-to disk, its patient and series checked, the UID set compared, the digest made. Medians; 200 of 200 UIDs in each round.
+to disk, its patient and series checked, the UID set compared, the digest made. The ratio is the median over rounds of
+neighbours in time, because a busy disk slows what syncs; 200 of 200 UIDs in each round.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from benchmarks.rows import Row
 from tests.peers.orthanc import start_orthanc
 from tests.peers.process import free_port
 
-SLICES, SIDE, ROUNDS = 200, 512, 7
+SLICES, SIDE, ROUNDS = 200, 512, 9
 _PATIENT = "SIM-BENCH"
 _OURS, _THEIRS = "ADJUVANT", "STORESCP"
 _COMMAND = "python -m benchmarks.retrieve"
@@ -68,11 +69,12 @@ def run() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         result = _measured(Path(name))
     ours, theirs = statistics.median(result.ours), statistics.median(result.theirs)
+    ratio = statistics.median(mine / other for mine, other in zip(result.ours, result.theirs, strict=True))
     megabytes = SLICES * SIDE * SIDE * 2 / 1e6
     return [
         Row(name="C-MOVE from Orthanc: images stored and verified", value=float(result.our_images), unit="of 200",
             at_least=SLICES, at_most=SLICES, command=_COMMAND),
-        Row(name="C-MOVE from Orthanc: time over pynetdicom's movescu with its store", value=ours / theirs, unit="x",
+        Row(name="C-MOVE from Orthanc: time over pynetdicom's movescu with its store", value=ratio, unit="x",
             at_most=1.0, command=_COMMAND),
         Row(name="C-MOVE from Orthanc: speed", value=megabytes / ours, unit="MB/s", command=_COMMAND),
         Row(name="C-MOVE from Orthanc: speed of movescu", value=megabytes / theirs, unit="MB/s", command=_COMMAND),

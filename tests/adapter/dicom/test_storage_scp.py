@@ -38,7 +38,7 @@ from adapter.sandbox.ct import CtOptions, simulated_ct
 from tests.fakes.transcoded import EVERY_SYNTAX, transcoded
 
 CALLER = "SANDBOX"
-LIMITS = Limits(association_seconds=0.3, network_silence_seconds=0.6, connections=4, free_bytes=0)
+LIMITS = Limits(association_seconds=0.2, network_silence_seconds=0.4, connections=4, free_bytes=0)
 
 
 def _ref(instances: tuple[Dataset, ...]) -> SeriesRef:
@@ -232,7 +232,7 @@ def test_a_hostile_peer_is_let_go(tmp_path: Path, instances: tuple[Dataset, ...]
 
 def test_connections_are_counted(tmp_path: Path, instances: tuple[Dataset, ...]) -> None:
     """More connections than allowed are closed at once; when the idle ones have timed out, others are served."""
-    limits = Limits(association_seconds=1.5, network_silence_seconds=3, connections=4, free_bytes=0)
+    limits = Limits(association_seconds=0.7, network_silence_seconds=3, connections=4, free_bytes=0)
     with _receiving(tmp_path, instances, limits) as (port, _), ExitStack() as crowd:
         idle = [crowd.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(20)]
         assert _until(lambda: sum(_closed_within(one, 0.001) for one in idle) >= 20 - limits.connections)

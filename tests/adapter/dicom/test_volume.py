@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -69,6 +69,7 @@ def test_every_lossless_transfer_syntax_gives_the_same_bits(tmp_path: Path, name
     assert np.array_equal(read_volume(series).voxels, _stored_hu(instances))
 
 
+@settings(max_examples=25)
 @given(order=st.permutations(range(5)), numbers=st.permutations(range(5)))
 def test_neither_file_order_nor_instance_number_changes_a_volume(
     tmp_path_factory: pytest.TempPathFactory, order: list[int], numbers: list[int]
@@ -305,6 +306,7 @@ def test_a_deflated_bomb_is_not_inflated(tmp_path: Path) -> None:
         read_volume(series, most_bytes=1_000_000)
 
 
+@settings(max_examples=60)
 @given(cut=st.integers(0, 2000), flip=st.integers(0, 1500), value=st.integers(0, 255))
 def test_a_damaged_file_is_a_named_error_or_a_volume(
     tmp_path_factory: pytest.TempPathFactory, cut: int, flip: int, value: int

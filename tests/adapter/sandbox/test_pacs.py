@@ -17,6 +17,8 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from adapter.dicom.limits import Limits
+from adapter.dicom.server import Listening
 from adapter.sandbox.ct import CtOptions, simulated_ct
 from adapter.sandbox.pacs import AE_TITLE, PacsFaults, SandboxPacs
 
@@ -60,14 +62,14 @@ def _moved(archive: SandboxPacs, association: Association) -> tuple[list[str], D
 
     receiver = AE(ae_title="RECEIVER")
     receiver.add_supported_context(CTImageStorage)
-    server = receiver.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
-    archive.allow("RECEIVER", "127.0.0.1", server.server_address[1])
+    server = Listening(receiver, ("127.0.0.1", 0), [(evt.EVT_C_STORE, keep)], Limits())
+    archive.allow("RECEIVER", "127.0.0.1", server.port)
     identifier = Dataset()
     identifier.QueryRetrieveLevel = "SERIES"
     identifier.StudyInstanceUID = INSTANCES[0].StudyInstanceUID
     identifier.SeriesInstanceUID = INSTANCES[0].SeriesInstanceUID
     answers = list(association.send_c_move(identifier, "RECEIVER", StudyRootQueryRetrieveInformationModelMove))
-    server.shutdown()
+    server.stop()
     return arrived, answers[-1][0]
 
 
