@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,10 @@ _CORE = ("adapter/domain", "adapter/features", "adapter/decision", "adapter/fhir
 _FORBIDDEN_NAMES = {"util", "utils", "helpers", "common", "misc", "base"}
 
 
-def _sources() -> Iterator[tuple[str, ast.Module]]:
-    for room in ("adapter", "inference", "training"):
-        for path in sorted((_ROOT / room).rglob("*.py")):
-            yield path.relative_to(_ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+@cache
+def _sources() -> tuple[tuple[str, ast.Module], ...]:
+    paths = [path for room in ("adapter", "inference", "training") for path in sorted((_ROOT / room).rglob("*.py"))]
+    return tuple((path.relative_to(_ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))) for path in paths)
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:

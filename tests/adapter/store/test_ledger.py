@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 from sqlmodel import Session
@@ -71,6 +71,7 @@ def test_a_change_during_work_makes_the_next_revision(engine: Engine, ledger: Le
     assert ledger.open_cases() == (Case(patient_id=_P1, revision=2),)
 
 
+@settings(max_examples=25)  # each example is a database of its own, synced to disk
 @given(st.lists(st.sampled_from(["request", "start", "settle"]), max_size=30))
 def test_at_most_one_case_waits_and_none_is_lost(steps: list[str]) -> None:
     """Whatever the order of changes and work: a request after the last start is open until a start follows."""
