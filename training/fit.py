@@ -30,9 +30,7 @@ _CITATIONS = {
 def main() -> None:
     """Evaluate, fit on everything, export, write card and report."""
     arguments = _arguments()
-    for name in ("hancock", "tcga_hnsc"):
-        if not (arguments.data / name).is_dir():
-            sys.exit(f"{arguments.data} has no folder {name}: --data names the folder of the research data")
+    _require_data(arguments.data)
     torch.manual_seed(0)
     torch.use_deterministic_algorithms(mode=True)
     torch.set_num_threads(1)
@@ -89,6 +87,16 @@ def _counts(rows: Sequence[LandmarkRow], others: Sequence[LandmarkRow]) -> dict[
         "rfs": sum(row.illness_days is not None or row.died for row in rows),
         "deaths": sum(row.died for row in rows),
     }
+
+
+def _require_data(folder: Path) -> None:
+    """Leave with one sentence that names the first folder or file that is missing."""
+    for name, files in (("hancock", hancock.FILES), ("tcga_hnsc", tcga_hnsc.FILES)):
+        if not (folder / name).is_dir():
+            sys.exit(f"{folder} has no folder {name}: --data names the folder of the research data")
+        for file in files:
+            if not (folder / name / file).is_file():
+                sys.exit(f"{folder / name} has no file {file}: --data names the folder of the research data")
 
 
 def _arguments() -> argparse.Namespace:

@@ -6,6 +6,9 @@ Recurrence, death without recurrence and death follow from them, so that they ca
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
 
@@ -15,9 +18,13 @@ TRANSITIONS = 3
 BASELINE_QUARTERS = 40  # ten years; later quarters keep the last hazard
 _CLIP = 6.0
 _SMALLEST = 1e-7
-_T3, _T4, _N2, _N3 = 3.0, 4.0, 2.0, 3.0
+_T3, _T4, _N1, _N2, _N3 = 3.0, 4.0, 1.0, 2.0, 3.0
 _HALF = 0.5
-_HGB_LOW, _AGE_HINGES = 13.0, (55.0, 70.0)
+_HGB_LOW, _AGE_HINGES = 13.0, (55.0, 70.0)  # g/dL; years
+_SMALLEST_MEASURED = 1e-3  # keeps the logarithm of a masked zero finite
+_QUARTERS_A_YEAR = 4.0
+_FIRST_LOGIT, _SMALLEST_SCALE = -4.0, 0.05  # where the fit starts; no covariate is blown up beyond twenty-fold
+Covariate: TypeAlias = tuple[str, Tensor, Tensor]  # name, value (B,), known (B,)
 
 
 class Engineering(nn.Module):
@@ -44,7 +51,7 @@ class Engineering(nn.Module):
         mean = (values * known).sum(0) / count
         variance = (known * (values - mean) ** 2).sum(0) / count
         self.mean = mean
-        self.scale = variance.sqrt().clamp(min=0.05)
+        self.scale = variance.sqrt().clamp(min=_SMALLEST_SCALE)
 
     def forward(self, static: Tensor, static_mask: Tensor, sequence: Tensor, sequence_mask: Tensor) -> Tensor:
         """Covariates, (B, P)."""
@@ -65,66 +72,105 @@ class Engineering(nn.Module):
 
     def _covariates(
         self, static: Tensor, static_mask: Tensor, sequence: Tensor, sequence_mask: Tensor
-    ) -> list[tuple[str, Tensor, Tensor]]:
-        """(name, value, known) of each covariate. Source of the set: model.md section 7, heavily regularised."""
-
-        def value(name: str) -> Tensor:
-            return static[:, self._index[name]]
-
-        def known(name: str) -> Tensor:
-            return static_mask[:, self._index[name]]
-
-        always = torch.ones_like(static[:, 0])
-        age, t, n, nodes = value("age_at_surgery"), value("pT"), value("pN"), value("nodes_positive")
-        rows = [
-            ("age", age, known("age_at_surgery")),
-            ("age_over_55", (age - _AGE_HINGES[0]).clamp(min=0.0), known("age_at_surgery")),
-            ("age_over_70", (age - _AGE_HINGES[1]).clamp(min=0.0), known("age_at_surgery")),
-            *((name, value(name), known(name)) for name in ("male", "smoking_current", "smoking_never")),
-            *(
-                (name, value(name), known(name))
-                for name in ("oral_cavity", "oropharynx", "hypopharynx", "larynx", "unknown_primary")
-            ),
-            ("p16_positive", (value("p16") > 0).float() * known("p16"), always),
-            ("p16_negative", (value("p16") < 0).float() * known("p16"), always),
-            ("oropharynx_p16", (value("p16") > 0).float() * known("p16") * value("oropharynx"), always),
-            ("pT", t, known("pT")),
-            ("pT_3_or_more", (t >= _T3).float(), known("pT")),
-            ("pT_4_or_more", (t >= _T4).float(), known("pT")),
-            ("pT_unknown", 1.0 - known("pT"), always),
-            ("pN", n, known("pN")),
-            ("pN_1_or_more", (n >= 1.0).float(), known("pN")),
-            ("pN_2_or_more", (n >= _N2).float(), known("pN")),
-            ("pN_3", (n >= _N3).float(), known("pN")),
-            ("pN_unknown", 1.0 - known("pN"), always),
-            ("nodes_positive", torch.log1p(nodes.clamp(min=0.0)), known("nodes_positive")),
-            ("depth", torch.log1p(value("depth_of_invasion").clamp(min=0.0)), known("depth_of_invasion")),
-            ("depth_unknown", 1.0 - known("depth_of_invasion"), always),
-            # without a resected node there is none to extend beyond: missing stands as absent
-            ("ene", value("ene") * known("ene"), always),
-            ("margin", value("margin"), known("margin")),
-            *(
-                (name, value(name), known(name))
-                for name in ("lymphatic_invasion", "vascular_invasion", "lvi", "pni", "grade")
-            ),
-        ]
+    ) -> list[Covariate]:
+        """Every covariate in the order of the weights. Source of the set: model.md section 7, heavily regularised."""
+        entries = Entries(values=static, masks=static_mask, place=self._index)
         last, measured = last_values(sequence, sequence_mask)
+        laboratory = Entries(values=last, masks=measured, place=self._laboratory)
+        return [*_person(entries), *_stage(entries), *_pathology(entries), *_blood(laboratory)]
 
-        def log_of(name: str) -> tuple[Tensor, Tensor]:
-            place = self._laboratory[name]
-            positive = (last[:, place] > 0).float() * measured[:, place]
-            return torch.log(last[:, place].clamp(min=1e-3)), positive
 
-        rows.extend((f"log_{name}", *log_of(name)) for name in ("wbc", "mono", "plt"))
-        neut, lymph, plt, mono = log_of("neut"), log_of("lymph"), log_of("plt"), log_of("mono")
-        rows.append(("log_nlr", neut[0] - lymph[0], neut[1] * lymph[1]))
-        rows.append(("log_plr", plt[0] - lymph[0], plt[1] * lymph[1]))
-        rows.append(("log_lmr", lymph[0] - mono[0], lymph[1] * mono[1]))
-        hgb, rdw = self._laboratory["hgb"], self._laboratory["rdw"]
-        rows.append(("hgb", last[:, hgb], measured[:, hgb]))
-        rows.append(("hgb_deficit", (_HGB_LOW - last[:, hgb]).clamp(min=0.0), measured[:, hgb]))
-        rows.append(("rdw", last[:, rdw], measured[:, rdw]))
-        return rows
+class Entries:
+    """Columns by name. values, masks: (B, N); place: the column of each name."""
+
+    def __init__(self, *, values: Tensor, masks: Tensor, place: Mapping[str, int]) -> None:
+        self._values, self._masks, self._place = values, masks, place
+
+    def value(self, name: str) -> Tensor:
+        """The column, (B,); 0 where it is masked."""
+        return self._values[:, self._place[name]]
+
+    def known(self, name: str) -> Tensor:
+        """1 where the column is known, (B,)."""
+        return self._masks[:, self._place[name]]
+
+    def plain(self, *names: str) -> list[Covariate]:
+        """Columns as they are."""
+        return [(name, self.value(name), self.known(name)) for name in names]
+
+    def logarithm(self, name: str) -> tuple[Tensor, Tensor]:
+        """Natural logarithm of a concentration, (B,), and where there is one: known and above zero."""
+        value = self.value(name)
+        return torch.log(value.clamp(min=_SMALLEST_MEASURED)), (value > 0).float() * self.known(name)
+
+    def always(self) -> Tensor:
+        """Ones, (B,): a flag of what is missing is itself never missing."""
+        return torch.ones_like(self._values[:, 0])
+
+
+def _person(entries: Entries) -> list[Covariate]:
+    """Age with hinges (years), sex, smoking, site, p16."""
+    age, known, always = entries.value("age_at_surgery"), entries.known("age_at_surgery"), entries.always()
+    positive = (entries.value("p16") > 0).float() * entries.known("p16")
+    negative = (entries.value("p16") < 0).float() * entries.known("p16")
+    return [
+        ("age", age, known),
+        *((f"age_over_{hinge:.0f}", (age - hinge).clamp(min=0.0), known) for hinge in _AGE_HINGES),
+        *entries.plain("male", "smoking_current", "smoking_never"),
+        *entries.plain("oral_cavity", "oropharynx", "hypopharynx", "larynx", "unknown_primary"),
+        ("p16_positive", positive, always),
+        ("p16_negative", negative, always),
+        ("oropharynx_p16", positive * entries.value("oropharynx"), always),
+    ]
+
+
+def _stage(entries: Entries) -> list[Covariate]:
+    """Pathological T and N: as ordinals, as thresholds, and whether they are known at all."""
+    tumour, nodes, always = entries.value("pT"), entries.value("pN"), entries.always()
+    return [
+        *entries.plain("pT"),
+        ("pT_3_or_more", (tumour >= _T3).float(), entries.known("pT")),
+        ("pT_4_or_more", (tumour >= _T4).float(), entries.known("pT")),
+        ("pT_unknown", 1.0 - entries.known("pT"), always),
+        *entries.plain("pN"),
+        ("pN_1_or_more", (nodes >= _N1).float(), entries.known("pN")),
+        ("pN_2_or_more", (nodes >= _N2).float(), entries.known("pN")),
+        ("pN_3", (nodes >= _N3).float(), entries.known("pN")),
+        ("pN_unknown", 1.0 - entries.known("pN"), always),
+    ]
+
+
+def _pathology(entries: Entries) -> list[Covariate]:
+    """Positive nodes (count) and depth (mm) on the log1p scale, extranodal extension, margin, invasion, grade."""
+    nodes, depth, always = entries.value("nodes_positive"), entries.value("depth_of_invasion"), entries.always()
+    return [
+        ("nodes_positive", torch.log1p(nodes.clamp(min=0.0)), entries.known("nodes_positive")),
+        ("depth", torch.log1p(depth.clamp(min=0.0)), entries.known("depth_of_invasion")),
+        ("depth_unknown", 1.0 - entries.known("depth_of_invasion"), always),
+        # without a resected node there is none to extend beyond: missing stands as absent
+        ("ene", entries.value("ene") * entries.known("ene"), always),
+        *entries.plain("margin", "lymphatic_invasion", "vascular_invasion", "lvi", "pni", "grade"),
+    ]
+
+
+def _blood(laboratory: Entries) -> list[Covariate]:
+    """Newest counts (10*9/L) and their ratios on the log scale, haemoglobin (g/dL), its deficit, RDW (%)."""
+    logarithms = {name: laboratory.logarithm(name) for name in ("wbc", "mono", "plt", "neut", "lymph")}
+
+    def ratio(above: str, below: str) -> tuple[Tensor, Tensor]:
+        (left, left_known), (right, right_known) = logarithms[above], logarithms[below]
+        return left - right, left_known * right_known
+
+    deficit = (_HGB_LOW - laboratory.value("hgb")).clamp(min=0.0)
+    return [
+        *((f"log_{name}", *logarithms[name]) for name in ("wbc", "mono", "plt")),
+        ("log_nlr", *ratio("neut", "lymph")),
+        ("log_plr", *ratio("plt", "lymph")),
+        ("log_lmr", *ratio("lymph", "mono")),
+        *laboratory.plain("hgb"),
+        ("hgb_deficit", deficit, laboratory.known("hgb")),
+        *laboratory.plain("rdw"),
+    ]
 
 
 def last_values(sequence: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,7 +189,7 @@ class IllnessDeath(nn.Module):
         width = len(self.engineering.names)
         self.shared = nn.Parameter(torch.zeros(width))
         self.deviation = nn.Parameter(torch.zeros(TRANSITIONS, width))
-        self.baseline = nn.Parameter(torch.full((TRANSITIONS, BASELINE_QUARTERS), -4.0))
+        self.baseline = nn.Parameter(torch.full((TRANSITIONS, BASELINE_QUARTERS), _FIRST_LOGIT))
         self.horizon = contract.horizon_quarters
         self.register_buffer("steps", torch.arange(contract.horizon_quarters, dtype=torch.float32))
 
@@ -156,7 +202,7 @@ class IllnessDeath(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Cumulative incidences of recurrence, death without recurrence, and death; each (B, H)."""
         predictors = self.linear(self.engineering(static, static_mask, sequence, sequence_mask))
-        place = (years_since_surgery * 4.0 + self.steps).clamp(0.0, BASELINE_QUARTERS - 1.0)  # (B, H)
+        place = (years_since_surgery * _QUARTERS_A_YEAR + self.steps).clamp(0.0, BASELINE_QUARTERS - 1.0)  # (B, H)
         low = place.floor()
         part = (place - low).unsqueeze(1)
         below = low.long()
