@@ -35,6 +35,7 @@ class Delivery:
         self._expected = frozenset(ref.instance_uids)
         self._stored: dict[InstanceUid, Future[bytes]] = {}
         self._digests = digests
+        self.compressed_first = False
         self._breaches: list[BadData] = []
         self._changed = threading.Condition()
         self._last_byte = time.monotonic()
@@ -59,6 +60,14 @@ class Delivery:
         require_patient(self.patient, header.patient, where=f"instance {header.instance_uid}")
         if (header.study_uid, header.series_uid) != (self.ref.study_uid, self.ref.series_uid):
             raise ConflictingInstance(f"instance {header.instance_uid} exists in a second study or series")
+
+    def prefer_other_syntaxes(self) -> None:
+        """Nothing came: accept the other transfer syntaxes first from now on.
+
+        An archive that offers one presentation context with a compressed and uncompressed syntaxes, and does not
+        transcode (DCMTK's does not), can send only what the receiver picks; which of them it holds nobody says.
+        """
+        self.compressed_first = not self.compressed_first
 
     def touch(self) -> None:
         """A byte came: the wire is not quiet."""
@@ -133,11 +142,18 @@ class Inbox:
         self._lock = threading.Lock()
         self._delivery: Delivery | None = None
         self._unsolicited = 0
+        self._compressed_first = False
 
     @property
     def unsolicited(self) -> int:
         """How many instances came that nobody had asked for; they were refused and nothing of them is kept."""
         return self._unsolicited
+
+    @property
+    def compressed_first(self) -> bool:
+        """Whether compressed transfer syntaxes are accepted before uncompressed ones; what last worked is kept."""
+        delivery = self._delivery
+        return delivery.compressed_first if delivery is not None else self._compressed_first
 
     @contextmanager
     def expecting(self, patient: DicomPatient, ref: SeriesRef) -> Iterator[Delivery]:
@@ -149,9 +165,11 @@ class Inbox:
                 if self._delivery is not None:
                     raise RuntimeError("one delivery at a time")
                 self._delivery = delivery
+            delivery.compressed_first = self._compressed_first
             try:
                 yield delivery
             finally:
+                self._compressed_first = delivery.compressed_first
                 with self._lock:
                     self._delivery = None
 

@@ -81,6 +81,7 @@ def retrieve(archive: Archive, delivery: Delivery, destination: str, deadline: f
     """
     limits = archive.limits
     for requests in _rounds(delivery, limits.rounds, limits.images_per_list):
+        owed = len(delivery.missing)
         _ask(archive, delivery, requests, destination, deadline)
         delivery.wait_until_quiet(limits.quiet_seconds, deadline)
         delivery.raise_breach()
@@ -88,6 +89,8 @@ def retrieve(archive: Archive, delivery: Delivery, destination: str, deadline: f
             return
         if time.monotonic() >= deadline:
             break
+        if len(delivery.missing) == owed:
+            delivery.prefer_other_syntaxes()
     expected, missing = len(delivery.ref.instance_uids), len(delivery.missing)
     raise SeriesIncomplete(
         f"{archive.ae_title} delivered {expected - missing} of {expected} images of series {delivery.ref.series_uid}",

@@ -31,7 +31,7 @@ from adapter.dicom.part10 import encode_file_meta
 from adapter.dicom.pdu_reader import PduReader
 from adapter.dicom.pixels import same_pixels
 from adapter.dicom.server import Listening
-from adapter.dicom.syntaxes import RECEIVED
+from adapter.dicom.syntaxes import NATIVE, RECEIVED
 from adapter.domain.ids import AETitle
 from adapter.errors import BadData, ConflictingInstance, WrongPatient
 
@@ -123,6 +123,9 @@ class StorageScp:
         # pynetdicom looks for work once a millisecond, three times per image; measured: a fifth of a retrieval
         event.assoc.dul._run_loop_delay = _LOOP_SECONDS
         self._readers[id(event.assoc)] = reader
+        if self._inbox.compressed_first:
+            for context in event.assoc.acceptor.supported_contexts:
+                context.transfer_syntax = sorted(context.transfer_syntax, key=lambda syntax: str(syntax) in NATIVE)
 
     def _closed(self, event: Any) -> None:  # noqa: ANN401
         self._readers.pop(id(event.assoc), None)
