@@ -7,19 +7,32 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from tests.peers.postgresql import Postgresql
 
 _ROOT = Path(__file__).parents[2]
-_PATIENTS = 12
+_PATIENTS = 6
 
 
 def _worker(folder: Path, url: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.fakes.slow_cases", str(folder), str(_PATIENTS), "0.5", "", url]
+    command = [sys.executable, "-m", "tests.fakes.slow_cases", str(folder), str(_PATIENTS), "1.0", "", url]
     return subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def _wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _joined(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text("select count(*) from adjuvant_worker")).scalar_one())
 
 
 def test_a_living_worker_takes_over_from_a_dead_one(tmp_path: Path, postgresql: Postgresql) -> None:
@@ -29,19 +42,20 @@ def test_a_living_worker_takes_over_from_a_dead_one(tmp_path: Path, postgresql: 
         connection.execute(text("create database takeover"))
     server.dispose()
     url = postgresql.url.rpartition("/")[0] + "/takeover"
-    workers = [_worker(tmp_path, url), _worker(tmp_path, url)]
+    engine = create_engine(url)
     trace = tmp_path / "trace"
-    deadline = time.monotonic() + 60
-    while not (trace.exists() and trace.read_text().count("begin") >= 12):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    workers = [_worker(tmp_path, url)]
+    _wait_until(
+        trace.exists
+    )  # the first asks for the patients; a second that asked too would make revisions of its own
+    workers.append(_worker(tmp_path, url))
+    _wait_until(lambda: _joined(engine) == 2)
     workers[0].send_signal(signal.SIGKILL)
     workers[0].communicate()
     killed = time.monotonic()
     output, _ = workers[1].communicate(timeout=60)
     seconds = time.monotonic() - killed
 
-    engine = create_engine(url)
     with engine.connect() as connection:
         states = connection.execute(text("select case_id, state, detail from adjuvant_case")).all()
     engine.dispose()
