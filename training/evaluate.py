@@ -22,6 +22,9 @@ from training.network import IllnessDeath
 REPEATS, FOLDS, SEED = 5, 5, 20260101
 _TIMES = np.arange(2, 20) * DAYS_PER_QUARTER  # half a year to under five years, in days
 _YEAR_3, _YEAR_2 = 11, 7  # index of the quarter that ends there
+ENDPOINTS = ("RFS", "OS")
+ENGINEERED_ALPHA, NAIVE_ALPHA = 300.0, 10.0  # ridge weights of the baselines, fixed beforehand by earlier work
+_BOOTSTRAPS = 200
 Curves = NDArray[np.float64]
 
 
@@ -65,13 +68,13 @@ def evaluate(
     scores: list[Score] = []
     held_out: dict[int, Curves] = {}
     other_batch = batch_of(others, cohort=1)
-    for fold, (train, test) in enumerate(_folds(len(rows))):
+    for fold, (train, test) in enumerate(folds(len(rows))):
         progress(f"fold {fold + 1} of {REPEATS * FOLDS}")
         fitting, testing = [rows[i] for i in train], [rows[i] for i in test]
         model = fit_model(IllnessDeath(contract), joined([batch_of(fitting), other_batch]), Penalty())
         curves = _survival(model, batch_of(testing))
         scores += _scores("illness-death", curves, fitting, testing, fold)
-        for name, alpha, engineered in (("naive Cox", 10.0, False), ("engineered Cox", 300.0, True)):
+        for name, alpha, engineered in (("naive Cox", NAIVE_ALPHA, False), ("engineered Cox", ENGINEERED_ALPHA, True)):
             cox = _cox(model, fitting, testing, alpha=alpha, engineered=engineered)
             scores += _scores(name, cox, fitting, testing, fold)
         if fold < FOLDS:
@@ -82,15 +85,13 @@ def evaluate(
     external = _survival(alone, batch_of(others))
     return Evaluation(
         scores=tuple(scores),
-        calibration=tuple(_calibration(endpoint, pooled[place], rows) for place, endpoint in enumerate(_ENDPOINTS)),
-        external=tuple(_external(endpoint, external[place], others) for place, endpoint in enumerate(_ENDPOINTS)),
+        calibration=tuple(_calibration(endpoint, pooled[place], rows) for place, endpoint in enumerate(ENDPOINTS)),
+        external=tuple(_external(endpoint, external[place], others) for place, endpoint in enumerate(ENDPOINTS)),
     )
 
 
-_ENDPOINTS = ("RFS", "OS")
-
-
-def _folds(count: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def folds(count: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Training and test indices of every fold of every repeat; the same for every model that is compared."""
     draw = np.random.default_rng(SEED)
     for _ in range(REPEATS):
         order = draw.permutation(count)
@@ -106,7 +107,8 @@ def _survival(model: IllnessDeath, batch: Batch) -> Curves:
     return np.stack([1.0 - (recurrence + without).numpy(), 1.0 - death.numpy()])
 
 
-def _outcomes(rows: Sequence[LandmarkRow], endpoint: str) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def outcomes(rows: Sequence[LandmarkRow], endpoint: str) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Whether the endpoint was seen and after how many days, each (N,). RFS: recurrence or death; OS: death."""
     if endpoint == "OS":
         return np.array([row.died for row in rows]), np.array([row.last_days for row in rows])
     events = np.array([row.illness_days is not None or row.died for row in rows])
@@ -116,9 +118,9 @@ def _outcomes(rows: Sequence[LandmarkRow], endpoint: str) -> tuple[NDArray[np.bo
 def _scores(
     name: str, curves: Curves, fitting: Sequence[LandmarkRow], testing: Sequence[LandmarkRow], fold: int
 ) -> Iterator[Score]:
-    for place, endpoint in enumerate(_ENDPOINTS):
-        events, times = _outcomes(testing, endpoint)
-        train_events, train_times = _outcomes(fitting, endpoint)
+    for place, endpoint in enumerate(ENDPOINTS):
+        events, times = outcomes(testing, endpoint)
+        train_events, train_times = outcomes(fitting, endpoint)
         inside = times < train_times.max()
         at_times = np.stack([np.interp(_TIMES, _quarter_ends(), curve) for curve in curves[place]])
         brier = integrated_brier_score(
@@ -149,8 +151,8 @@ def _cox(
         centre, spread = left.mean(axis=0), left.std(axis=0)
         left, right = (left - centre) / np.maximum(spread, 1e-6), (right - centre) / np.maximum(spread, 1e-6)
     curves = []
-    for endpoint in _ENDPOINTS:
-        events, times = _outcomes(fitting, endpoint)
+    for endpoint in ENDPOINTS:
+        events, times = outcomes(fitting, endpoint)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a constant column in a fold
             cox = CoxPHSurvivalAnalysis(alpha=alpha).fit(left, Surv.from_arrays(events, times))
@@ -176,7 +178,7 @@ def _covariates(model: IllnessDeath, batch: Batch, *, engineered: bool) -> Curve
 
 def _calibration(endpoint: str, curves: Curves, rows: Sequence[LandmarkRow]) -> Calibration:
     """Kaplan-Meier against the mean forecast at two years, and the slope of a Cox fit on the log-log forecast."""
-    events, times = _outcomes(rows, endpoint)
+    events, times = outcomes(rows, endpoint)
     risk = 1.0 - curves[:, _YEAR_2]
     horizon = (_YEAR_2 + 1) * DAYS_PER_QUARTER
     survival = 1.0
@@ -190,11 +192,11 @@ def _calibration(endpoint: str, curves: Curves, rows: Sequence[LandmarkRow]) -> 
 
 def _external(endpoint: str, curves: Curves, rows: Sequence[LandmarkRow]) -> tuple[str, float, float, int, int]:
     """Endpoint, C, its standard error by 200 bootstrap samples, rows, events."""
-    events, times = _outcomes(rows, endpoint)
+    events, times = outcomes(rows, endpoint)
     risk = 1.0 - curves[:, _YEAR_3]
     draw = np.random.default_rng(SEED)
     resampled = []
-    for _ in range(200):
+    for _ in range(_BOOTSTRAPS):
         chosen = draw.integers(0, len(rows), len(rows))
         resampled.append(concordance_index_censored(events[chosen], times[chosen], risk[chosen])[0])
     concordance = concordance_index_censored(events, times, risk)[0]

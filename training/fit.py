@@ -19,6 +19,7 @@ from training.likelihood import Penalty, batch_of, fit_model, joined
 from training.linear_contract import linear_contract
 from training.made_up import made_up_inputs
 from training.network import IllnessDeath
+from training.protocol import compare_protocols
 from training.report import COMMAND, evaluation_page, model_card
 
 _CITATIONS = {
@@ -36,9 +37,12 @@ def main() -> None:
     torch.set_num_threads(1)
     terminology, contract = load_terminology(), linear_contract()
     _say("reading the cohorts")
-    rows = landmark_rows(hancock.read_hancock(arguments.data / "hancock", terminology), contract)
+    patients = hancock.read_hancock(arguments.data / "hancock", terminology)
+    rows = landmark_rows(patients, contract)
     others = landmark_rows(tcga_hnsc.read_tcga(arguments.data / "tcga_hnsc", terminology), contract)
     evaluation = evaluate(rows, others, contract, _say)
+    _say("comparing protocols")
+    protocols = compare_protocols(patients, contract)
     _say("fitting on everything")
     batch = joined([batch_of(rows), batch_of(others, cohort=1)])
     model = fit_model(IllnessDeath(contract), batch, Penalty())
@@ -75,7 +79,7 @@ def main() -> None:
         card=card,
     )
     arguments.docs.mkdir(parents=True, exist_ok=True)
-    (arguments.docs / "evaluation.md").write_text(evaluation_page(evaluation, counts), encoding="utf-8")
+    (arguments.docs / "evaluation.md").write_text(evaluation_page(evaluation, protocols, counts), encoding="utf-8")
     (arguments.docs / "model_card.md").write_text(card, encoding="utf-8")
     _say(f"wrote {arguments.out} and {arguments.docs}/evaluation.md, model_card.md")
 
