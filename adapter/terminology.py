@@ -49,7 +49,10 @@ class UnitSpelling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an Observation can mean. kind: `number` or `code`. hard: outside these canonical bounds: quarantined."""
+    """What an Observation can mean. kind: `number` or `code`. hard: outside these canonical bounds: quarantined.
+
+    words: one of them stands in a label that means it; never: none of them does.
+    """
 
     key: str
     kind: str
@@ -59,6 +62,7 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     unit: str | None = None
     hard: tuple[float, float] | None = None
     units: tuple[UnitSpelling, ...] = ()
+    never: tuple[str, ...] = ()
 
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -267,9 +271,12 @@ def _indexed(tables: _Tables, digest: str) -> Terminology:
     procedures = [_resolved(row, systems, "procedures") for row in tables.procedure]
     medications = [_resolved(row, systems, "medications") for row in tables.medication]
     known = {row.key for row in features}
+    numbers = {row.key: row.kind == "number" for row in features}
     for value in values:
         if value.feature not in known:
             raise BadMapping(f"value_sets: {value.feature} is no feature")
+        if numbers.get(value.feature) and not value.category.isdecimal():
+            raise BadMapping(f"value_sets: {value.feature} is a number and {value.category} is none")
     for feature in features:
         if feature.group not in tables.days:
             raise BadMapping(f"observations: {feature.key} has a group without a reporting delay")

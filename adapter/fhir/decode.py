@@ -7,6 +7,7 @@ nothing is guessed. The reasons are listed in `docs/quarantine.md`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -115,7 +116,9 @@ class _Decoder:
             "Condition": self._condition,
             "MedicationAdministration": self._medication,
             "ImagingStudy": self._imaging,
+            "DiagnosticReport": self._report,
         }
+        self._conflicts: dict[tuple[str, tuple[str, ...]], bool] = {}
         self.types = frozenset(self._readers)
 
     def quarantined(self) -> Iterator[Quarantined]:
@@ -184,12 +187,8 @@ class _Decoder:
         """Everything one resource says; what cannot be used is remembered with its reason."""
         try:
             yield from self._readers[resource.version.resource_type](resource)
-        except _Refused as refusal:
-            self._refuse(resource.version, refusal)
-        except BadDate as error:
-            self._refuse(resource.version, _Refused("bad-date", str(error)))
-        except msgspec.MsgspecError:
-            self._refuse(resource.version, _Refused("malformed"))
+        except (_Refused, BadDate, msgspec.MsgspecError) as error:
+            self._refuse(resource.version, _as_refused(error))
 
     def _refuse(self, version: ResourceVersion, refusal: _Refused) -> None:
         self._refused.append(
@@ -209,6 +208,8 @@ class _Decoder:
             read = {resource.version: _struct(resource, elements.Patient) for resource in people}
         except msgspec.MsgspecError as error:
             raise MalformedResource(f"Patient/{raw.patient_id} or a merged record cannot be read") from error
+        if any(patient.modifier_extension or patient.implicit_rules for patient in read.values()):
+            raise MalformedResource(f"Patient/{raw.patient_id} or a merged record carries a modifier that is not known")
         surviving = [version for version in read if version.resource_id == raw.patient_id]
         if not surviving:
             raise MalformedResource(f"Patient/{raw.patient_id} is not in its own record")
@@ -242,9 +243,34 @@ class _Decoder:
 
     def _observation(self, resource: RawResource) -> Iterator[Measurement]:
         observation = _struct(resource, elements.Observation)
-        _require_unmodified(observation.modifier_extension)
+        yield from self._findings(resource.version, observation)
+        yield from self._contained(resource.version, observation)
+
+    def _report(self, resource: RawResource) -> Iterator[Measurement]:
+        """A DiagnosticReport says nothing itself; the results it points to stand alone or are contained in it."""
+        report = _struct(resource, elements.Observation)
+        if report.contained:
+            _require_unmodified(report)
+            yield from self._contained(resource.version, report)
+
+    def _contained(self, version: ResourceVersion, container: elements.Observation) -> Iterator[Measurement]:
+        """Results without an identity of their own: true and reported when their container was, unless they say more.
+
+        One that cannot be used is listed, and its siblings go on.
+        """
+        for content in container.contained:
+            try:
+                if msgspec.json.decode(content, type=elements.Contained).resource_type == "Observation":
+                    result = msgspec.json.decode(content, type=elements.Observation)
+                    yield from self._findings(version, _within(container, result))
+            except (_Refused, BadDate, msgspec.MsgspecError) as error:
+                self._refuse(version, _as_refused(error))
+
+    def _findings(self, version: ResourceVersion, observation: elements.Observation) -> Iterator[Measurement]:
+        """What an Observation and its components say."""
+        _require_unmodified(observation)
         findings = [observation, *observation.component]
-        mapped = [(finding, self._feature(resource.version, finding.code)) for finding in findings]
+        mapped = [(finding, self._feature(version, finding.code)) for finding in findings]
         if not any(feature for _, feature in mapped):
             return
         if observation.status not in FINAL:
@@ -255,9 +281,10 @@ class _Decoder:
             if feature is None or (finding is observation and _is_panel(observation)):
                 continue
             try:
+                _require_unmodified(finding)
                 measured = self._measured(finding, feature)
             except _Refused as refusal:
-                self._refuse(resource.version, _Refused(refusal.reason, f"{feature.key} {refusal.detail}".strip()))
+                self._refuse(version, _Refused(refusal.reason, f"{feature.key} {refusal.detail}".strip()))
                 continue
             if measured is None:
                 continue
@@ -270,7 +297,7 @@ class _Decoder:
                     comparator=comparator,
                     effective=effective,
                     known=self._known(observation.issued, observation.meta, effective, feature.group),
-                    source=resource.version,
+                    source=version,
                 )
             )
             staged = measurement if feature.key in _STAGED else staged
@@ -293,14 +320,27 @@ class _Decoder:
             self._refuse(version, _Refused("conflicting-codes", " ".join(sorted(found))))
             return None
         feature = next(iter(found.values()))
-        if self._contradicted(feature, code.words()):
+        if self._contradicted(feature, code.labels()):
             self._refuse(version, _Refused("code-and-text-conflict", feature.key))
             return None
         return feature
 
-    def _contradicted(self, feature: Feature, text: str) -> bool:
-        """Wrong code for right words: the text names another feature and not this one (an eGFR under creatinine)."""
-        if not text or any(_names(word, text) for word in feature.words):
+    def _contradicted(self, feature: Feature, labels: tuple[str, ...]) -> bool:
+        """Wrong code for right words: a label names another feature and not this one (an eGFR under creatinine).
+
+        Laboratories name their tests in plain words, so each label of one counts; elsewhere the labels count together.
+        """
+        known = self._conflicts.get((feature.key, labels))
+        if known is None:
+            texts = labels if feature.group == "laboratory" else (" | ".join(labels),)
+            known = any(self._names_another(feature, text) for text in texts)
+            self._conflicts[feature.key, labels] = known
+        return known
+
+    def _names_another(self, feature: Feature, text: str) -> bool:
+        if any(_names(word, text) for word in feature.never):
+            return True
+        if any(_names(word, text) for word in feature.words):
             return False
         return any(_names(word, text) for other in self._terminology.features.values() for word in other.words)
 
@@ -314,6 +354,8 @@ class _Decoder:
             return self._number(finding.value_quantity, feature)
         if finding.value_integer is not None and feature.unit == "1":
             return _in_range(float(finding.value_integer), feature), None
+        if finding.value_codeable_concept is not None:
+            return _in_range(float(self._category(finding, feature)), feature), None  # a grade sent as its concept
         if finding.value_string is not None:
             raise _Refused("number-in-text")
         raise _Refused("no-value")
@@ -360,6 +402,8 @@ class _Decoder:
             if found:
                 return found.pop()
         text = finding.value_string if concept is None else concept.text
+        if text and feature.key in _STAGED:
+            text = _of_the_primary(text)
         category = self._terminology.category_of_text(feature.key, text) if text else None
         if category is None:
             raise _Refused("unknown-value")
@@ -375,7 +419,7 @@ class _Decoder:
         return None
 
     def _effective(self, observation: elements.Observation) -> Period:
-        written = observation.effective_date_time or observation.effective_instant or observation.issued
+        written = observation.effective_date_time or observation.effective_instant
         if observation.effective_period is not None:
             span = span_of(observation.effective_period, self._zone)
             if span is not None:
@@ -388,7 +432,7 @@ class _Decoder:
 
     def _procedure(self, resource: RawResource) -> Iterator[ProcedureEvent]:
         procedure = _struct(resource, elements.Procedure)
-        _require_unmodified(procedure.modifier_extension)
+        _require_unmodified(procedure)
         kind = self._meaning(procedure.code, self._terminology.procedure_of, resource.version)
         if kind is None:
             return
@@ -405,7 +449,7 @@ class _Decoder:
 
     def _condition(self, resource: RawResource) -> Iterator[Diagnosis]:
         condition = _struct(resource, elements.Condition)
-        _require_unmodified(condition.modifier_extension)
+        _require_unmodified(condition)
         kind = self._meaning(condition.code, self._terminology.condition_of, resource.version)
         status = _code_in(condition.verification_status)
         if kind is None:
@@ -414,19 +458,19 @@ class _Decoder:
             raise _Refused("status", status)
         onset = self._when(condition.onset_date_time, condition.onset_period)
         recorded = condition.recorded_date
-        fallback = onset or period_of(recorded or condition.meta.last_updated or "", self._zone)
+        written = period_of(recorded, self._zone) if recorded else None
         yield Diagnosis(
             kind=kind.kind,
             site_group=kind.site_group,
             confirmed=_CONFIRMED.get(status or "", TriState.UNKNOWN),
             onset=onset,
-            known=self._known(recorded, condition.meta, fallback, "condition"),
+            known=self._known(recorded, condition.meta, onset or written, "condition"),
             source=resource.version,
         )
 
     def _medication(self, resource: RawResource) -> Iterator[MedicationEvent]:
         given = _struct(resource, elements.MedicationAdministration)
-        _require_unmodified(given.modifier_extension)
+        _require_unmodified(given)
         concept = given.medication_codeable_concept or _contained_code(given)
         if concept is None:
             raise _Refused("unresolved-reference")
@@ -443,7 +487,7 @@ class _Decoder:
 
     def _imaging(self, resource: RawResource) -> Iterator[ImagingReference]:
         study = _struct(resource, elements.ImagingStudy)
-        _require_unmodified(study.modifier_extension)
+        _require_unmodified(study)
         if study.status in {"entered-in-error", "cancelled"}:
             raise _Refused("status", study.status)
         uids = [
@@ -491,9 +535,11 @@ class _Decoder:
             return period_of(moment, self._zone)
         return span_of(span, self._zone) if span is not None else None
 
-    def _known(self, reported: str | None, meta: elements.Meta, effective: Period, group: str) -> datetime:
+    def _known(self, reported: str | None, meta: elements.Meta, effective: Period | None, group: str) -> datetime:
         """When the hospital had it: as reported, or effective time plus the table's delay; never before it was true."""
         if self._known_time is KnownTime.EFFECTIVE_PLUS_DELAY:
+            if effective is None:
+                raise _Refused("no-effective-time")
             return effective.latest + timedelta(days=self._terminology.delay_days[group])
         return self._moment(reported or meta.last_updated, "known")
 
@@ -510,6 +556,7 @@ _GROUPS = {
     "Condition": "condition",
     "MedicationAdministration": "medication",
     "ImagingStudy": "imaging",
+    "DiagnosticReport": "clinical",
 }
 _STAGED = frozenset({"pT", "cT", "pN", "cN", "cM", "pM", "stage_group"})
 
@@ -518,10 +565,55 @@ def _struct(resource: RawResource, kind: type[_Struct]) -> _Struct:
     return msgspec.json.decode(resource.content, type=kind)
 
 
-def _require_unmodified(modifiers: tuple[msgspec.Raw, ...]) -> None:
-    """A modifier extension may turn the meaning round, and we know none: FHIR R4 forbids to go on."""
-    if modifiers:
+def _as_refused(error: _Refused | BadDate | msgspec.MsgspecError) -> _Refused:
+    """The reason for whatever stops the reading of one resource."""
+    match error:
+        case _Refused():
+            return error
+        case BadDate():
+            return _Refused("bad-date", str(error))
+    return _Refused("malformed")
+
+
+def _within(container: elements.Observation, result: elements.Observation) -> elements.Observation:
+    """A contained result with the times of its container where it has none of its own."""
+    timed = result.effective_date_time or result.effective_instant or result.effective_period
+    times = result if timed else container
+    return msgspec.structs.replace(
+        result,
+        meta=container.meta,
+        issued=result.issued or container.issued,
+        effective_date_time=times.effective_date_time,
+        effective_instant=times.effective_instant,
+        effective_period=times.effective_period,
+    )
+
+
+def _require_unmodified(element: elements.Modifiable) -> None:
+    """A modifier extension or implicit rules may turn the meaning round, and we know none: FHIR R4 forbids to go on."""
+    if element.modifier_extension:
         raise _Refused("modifier-extension")
+    if element.implicit_rules is not None:
+        raise _Refused("implicit-rules")
+
+
+_UICC = re.compile(
+    r"(?P<prefix>[yra]*)(?P<category>[cp]?[TNM]\w+?)(?:\s*\((?:m|\d{1,2}|sn|i[+-]|mol[+-])\))*", re.IGNORECASE
+)
+
+
+def _of_the_primary(text: str) -> str:
+    """The category of `pT4a(m)`: suffixes describe it and do not change it; what is no TNM stays as written.
+
+    Raises _Refused for y, r and a, which say that it was staged after therapy, at recurrence or at autopsy.
+    Source: UICC TNM Classification of Malignant Tumours, 8th edition, additional descriptors.
+    """
+    written = _UICC.fullmatch(text.strip())
+    if written is None:
+        return text
+    if written["prefix"]:
+        raise _Refused("tnm-not-primary")
+    return written["category"]
 
 
 def _is_panel(observation: elements.Observation) -> bool:

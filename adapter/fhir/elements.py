@@ -36,10 +36,10 @@ class Concept(msgspec.Struct, frozen=True):
     coding: tuple[Coding, ...] = ()
     text: str | None = None
 
-    def words(self) -> str:
+    def labels(self) -> tuple[str, ...]:
         """Every display and the text, folded, to look for words in."""
         shown = [coding.display for coding in self.coding if coding.display]
-        return " | ".join([*shown, *([self.text] if self.text else [])]).casefold()
+        return tuple(label.casefold() for label in [*shown, *([self.text] if self.text else [])])
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -79,10 +79,17 @@ class Identifier(msgspec.Struct, frozen=True):
     use: str | None = None
 
 
-class Component(msgspec.Struct, frozen=True, rename="camel"):
+class Modifiable(msgspec.Struct, frozen=True, rename="camel"):
+    """What may turn the meaning of a resource round. Source: FHIR R4, Extensibility and Resource.implicitRules."""
+
+    modifier_extension: tuple[msgspec.Raw, ...] = ()
+    implicit_rules: str | None = None
+
+
+class Component(Modifiable, frozen=True, rename="camel"):
     """A part of an Observation that is a finding of its own."""
 
-    code: Concept
+    code: Concept = Concept()
     value_quantity: Quantity | None = None
     value_codeable_concept: Concept | None = None
     value_string: str | None = None
@@ -104,7 +111,7 @@ class Observation(Component, frozen=True, rename="camel"):
     method: Concept | None = None
     component: tuple[Component, ...] = ()
     has_member: tuple[Reference, ...] = ()
-    modifier_extension: tuple[msgspec.Raw, ...] = ()
+    contained: tuple[msgspec.Raw, ...] = ()
 
 
 class Stamp(msgspec.Struct, frozen=True, rename="camel"):
@@ -126,7 +133,7 @@ class Stamp(msgspec.Struct, frozen=True, rename="camel"):
     started: str | None = None
 
 
-class Condition(msgspec.Struct, frozen=True, rename="camel"):
+class Condition(Modifiable, frozen=True, rename="camel"):
     """Source: FHIR R4, Condition."""
 
     code: Concept = Concept()
@@ -135,10 +142,9 @@ class Condition(msgspec.Struct, frozen=True, rename="camel"):
     onset_date_time: str | None = None
     onset_period: DatePeriod | None = None
     recorded_date: str | None = None
-    modifier_extension: tuple[msgspec.Raw, ...] = ()
 
 
-class Procedure(msgspec.Struct, frozen=True, rename="camel"):
+class Procedure(Modifiable, frozen=True, rename="camel"):
     """Source: FHIR R4, Procedure."""
 
     status: str | None = None
@@ -146,17 +152,17 @@ class Procedure(msgspec.Struct, frozen=True, rename="camel"):
     meta: Meta = Meta()
     performed_date_time: str | None = None
     performed_period: DatePeriod | None = None
-    modifier_extension: tuple[msgspec.Raw, ...] = ()
 
 
 class Contained(msgspec.Struct, frozen=True, rename="camel"):
-    """A contained resource; only a Medication's code is read."""
+    """What kind of resource is contained; of a Medication only the code is read."""
 
+    resource_type: str | None = None
     id: str | None = None
     code: Concept | None = None
 
 
-class MedicationAdministration(msgspec.Struct, frozen=True, rename="camel"):
+class MedicationAdministration(Modifiable, frozen=True, rename="camel"):
     """Source: FHIR R4, MedicationAdministration."""
 
     status: str | None = None
@@ -166,10 +172,9 @@ class MedicationAdministration(msgspec.Struct, frozen=True, rename="camel"):
     contained: tuple[Contained, ...] = ()
     effective_date_time: str | None = None
     effective_period: DatePeriod | None = None
-    modifier_extension: tuple[msgspec.Raw, ...] = ()
 
 
-class ImagingStudy(msgspec.Struct, frozen=True, rename="camel"):
+class ImagingStudy(Modifiable, frozen=True, rename="camel"):
     """Source: FHIR R4, ImagingStudy."""
 
     status: str | None = None
@@ -177,10 +182,9 @@ class ImagingStudy(msgspec.Struct, frozen=True, rename="camel"):
     identifier: tuple[Identifier, ...] = ()
     modality: tuple[Coding, ...] = ()
     started: str | None = None
-    modifier_extension: tuple[msgspec.Raw, ...] = ()
 
 
-class Patient(msgspec.Struct, frozen=True, rename="camel"):
+class Patient(Modifiable, frozen=True, rename="camel"):
     """Source: FHIR R4, Patient."""
 
     meta: Meta = Meta()
@@ -213,6 +217,8 @@ def period_of(text: str, zone: ZoneInfo) -> Period:
 
 def _leap_second_folded(text: str) -> str:
     """FHIR allows second 60; Python does not: it becomes the last moment of second 59."""
+    if ":60" not in text:
+        return text
     return re.sub(r"(T\d{2}:\d{2}):60(\.\d+)?", r"\1:59.999999", text)
 
 

@@ -211,7 +211,8 @@ def _months(moment: datetime) -> int:
 
 
 def _instant(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
+    # in UTC: before 1930 many zones stood at odd seconds, and a FHIR offset has hours and minutes only
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def as_json(resources: list[Resource]) -> Iterator[bytes]:

@@ -74,6 +74,11 @@ def test_a_site_row_changes_the_digest(tmp_path: Path) -> None:
             '[[value]]\nfeature = "pT"\ncategory = "early"\ntext = ["t1"]\n',
             "value_sets: .*t1.* two things",
         ),
+        (
+            "value_sets",
+            '[[value]]\nfeature = "ecog"\ncategory = "fit"\n',
+            "value_sets: ecog is a number and fit is none",
+        ),
         ("reporting_delays", '[days]\npathology = "soon"\n', "reporting_delays: "),
     ],
 )

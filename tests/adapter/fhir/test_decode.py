@@ -17,7 +17,7 @@ from adapter.domain.tristate import TriState
 from adapter.errors import AmbiguousPatient, MalformedResource
 from adapter.fhir import corrections, decode
 from adapter.fhir.decode import KnownTime, Reading, decode_record
-from adapter.terminology import load_terminology
+from adapter.terminology import Feature, load_terminology
 from tests.fakes.raw_records import (
     ICD,
     LOINC,
@@ -77,6 +77,38 @@ def test_the_published_egfr_row_is_refused_whichever_way_it_is_named() -> None:
     record = read(observation(_CREATININE, valueString="33 (stage3:30-59)"))
     assert reasons(record) == [("number-in-text", "creatinine")]
     assert record.measurements == ()
+
+
+@pytest.mark.parametrize(
+    ("code", "display", "text", "unit"),
+    [
+        ("2160-0", "Creatinine [Mass/volume] in Serum or Plasma", "eGFR", "mg/dL"),
+        ("2160-0", None, "eGFR (creatinine-based)", "mg/dL"),
+        ("2160-0", None, "Creatinine clearance", "mg/dL"),
+        ("2160-0", None, "Creatinine, urine", "mg/dL"),
+        ("718-7", "Hemoglobin [Mass/volume] in Blood", "Platelets", "g/dL"),
+        ("718-7", None, "Mean corpuscular hemoglobin concentration", "g/dL"),
+        ("1751-7", None, "Albumin/Creatinine ratio", "g/L"),
+    ],
+)
+def test_each_label_of_a_laboratory_test_counts(code: str, display: str | None, text: str, unit: str) -> None:
+    """5.1: the right display of a wrong code does not outweigh what the laboratory itself calls the test."""
+    record = read(observation({**concept(LOINC, code, display), "text": text}, valueQuantity=quantity(15, unit)))
+    assert (record.measurements, [reason for reason, _ in reasons(record)]) == ((), ["code-and-text-conflict"])
+
+
+def test_nerve_labelled_as_vessels_is_refused() -> None:
+    """5.1: a published guide labels 371513001, invasion of a nerve, as lymphovascular."""
+    vessels = {**concept(SNOMED, "371513001"), "text": "Lymphovascular invasion"}
+    assert reasons(read(observation(vessels, valueString="Pn0"))) == [("code-and-text-conflict", "pni")]
+
+
+@pytest.mark.parametrize("feature", list(_READING.terminology.features.values()), ids=lambda feature: feature.key)
+def test_no_display_of_our_own_tables_contradicts_its_code(feature: Feature) -> None:
+    """5.1: the check refuses mislabelled tests, and none of the names the standards give."""
+    written = [concept(code.system, code.code, code.display) for code in feature.codes]
+    record = read(*(observation(code, f"o{n}") for n, code in enumerate(written)))
+    assert not [reason for reason, _ in reasons(record) if reason == "code-and-text-conflict"]
 
 
 def test_codings_that_name_two_features_are_refused() -> None:
@@ -181,6 +213,78 @@ def test_a_panel_that_only_points_to_its_members_says_nothing_itself() -> None:
     """5.6: the members are Observations of their own and are read there."""
     record = read(observation(_HGB, hasMember=[{"reference": "Observation/o2"}]))
     assert (record.measurements, record.quarantined) == ((), ())
+
+
+def _member(code: str, value: float, unit: str, **changes: object) -> Resource:
+    result: Resource = {"resourceType": "Observation", "id": f"r{code}", "status": "final", "code": _code(code)}
+    return {**result, "valueQuantity": quantity(value, unit), **changes}
+
+
+@pytest.mark.parametrize("container", ["Observation", "DiagnosticReport"])
+def test_contained_results_are_findings(container: str) -> None:
+    """5.6, 5.14: a result inside its panel or report shares its times unless it has its own; a bad one is listed."""
+    specimen = {"resourceType": "Specimen", "id": "s", "type": {"text": "blood"}}
+    panel = observation(
+        concept(LOINC, "58410-2"),
+        contained=[
+            specimen,
+            _member("718-7", 13.2, "g/dL"),
+            _member("6690-2", 7, "furlong"),
+            _member("1988-5", 5, "mg/L", status="preliminary"),
+            _member("2160-0", 1, "mg/dL", effectiveDateTime="never"),
+            _member("777-3", 250, "10*9/L", effectiveDateTime="2025-03-19", issued="2025-03-21T00:00:00Z"),
+        ],
+    )
+    record = read({**panel, "resourceType": container})
+    assert values(record) == {"hgb": 13.2, "plt": 250}
+    hgb, plt = record.measurements
+    assert (hgb.effective.latest, hgb.known) == (datetime(2025, 3, 20, 10, 0, tzinfo=UTC), _KNOWN)
+    assert (plt.effective.earliest, plt.known) == (
+        datetime(2025, 3, 19, tzinfo=UTC),
+        datetime(2025, 3, 21, tzinfo=UTC),
+    )
+    refused = [reason for reason, _ in reasons(record) if reason != "unmapped-code"]
+    assert refused == ["unknown-unit", "status", "bad-date"]
+
+
+@pytest.mark.parametrize("grade", range(5))
+def test_ecog_is_one_feature_in_three_encodings(grade: int) -> None:
+    """5.6: mCODE sends an integer, others a Quantity, MII a component whose answer is a concept."""
+    finding = ["425389002", "422512005", "422894000", "423053003", "423237006"][grade]
+    component = {"code": concept(SNOMED, "423740007"), "valueCodeableConcept": concept(SNOMED, finding)}
+    record = read(
+        observation(_code("89247-1"), "o1", valueInteger=grade),
+        observation(_code("89247-1"), "o2", valueQuantity=quantity(grade, "1")),
+        observation(concept(SNOMED, "423690003"), "o3", component=[component]),
+    )
+    assert [(entry.feature, entry.value) for entry in record.measurements] == [("ecog", float(grade))] * 3
+
+
+@pytest.mark.parametrize(
+    ("written", "category"),
+    [("T4a", "pT4a"), ("pT4a", "pT4a"), ("pT4a(m)", "pT4a"), ("T2 (2)", "pT2"), ("pTis", "pTis"), ("PT3", "pT3")],
+)
+def test_uicc_text_is_read_with_its_suffixes(written: str, category: str) -> None:
+    """Clinical.md 1b: `(m)` says that there are several tumours; the category of the largest stays."""
+    assert values(read(observation(_code("21899-0"), valueString=written))) == {"pT": category}
+
+
+def test_isolated_tumour_cells_are_no_nodal_metastasis() -> None:
+    """Clinical.md 1b: `pN0(i+)` is pN0; `(sn)` says how the node was found."""
+    parts = (observation(_code("21900-6"), f"o{n}", valueString=text) for n, text in enumerate(["pN0(i+)", "N0(sn)"]))
+    assert {entry.value for entry in read(*parts).measurements} == {"pN0"}
+
+
+@pytest.mark.parametrize("written", ["ypT2", "rT2", "yrpT2", "aT2"])
+def test_a_stage_after_therapy_or_at_recurrence_is_not_the_primary_one(written: str) -> None:
+    """Clinical.md 1b: ypT2 is what chemotherapy left of a tumour, not how large it was."""
+    assert reasons(read(observation(_code("21899-0"), valueString=written))) == [("tnm-not-primary", "pT")]
+
+
+@pytest.mark.parametrize("written", ["cT2", "pT2 or pT3", "T9", "no T4a"])
+def test_text_that_is_no_category_of_the_feature_is_refused(written: str) -> None:
+    """Clinical.md 1b: clinical and pathological are two features, and a sentence is not searched."""
+    assert reasons(read(observation(_code("21899-0"), valueString=written))) == [("unknown-value", "pT")]
 
 
 def test_the_edition_of_a_tnm_is_read_once() -> None:
@@ -313,6 +417,20 @@ def test_a_surgery_with_an_unreadable_date_is_named_as_one() -> None:
     """5.10: `no surgery` and `a surgery with a bad date` are different answers; standing reads the kind here."""
     record = read(procedure(_RESECTION, performedDateTime="2012-2-00"))
     assert reasons(record) == [("bad-date", "definitive_resection: not a FHIR date")]
+
+
+def test_a_result_that_was_never_dated_is_refused() -> None:
+    """5.10: the day a result was issued is not the day it was true."""
+    record = read(observation(_HGB, effectiveDateTime=None, valueQuantity=quantity(13, "g/dL")))
+    assert reasons(record) == [("no-effective-time", "")]
+
+
+def test_a_migrated_condition_without_a_date_is_refused() -> None:
+    """Law 1: the day of a migration is not the day of a diagnosis."""
+    reading = replace(_READING, known_time=KnownTime.EFFECTIVE_PLUS_DELAY)
+    undated = raw_record(condition(_TONGUE, recordedDate=None))
+    assert reasons(decode_record(undated, reading)) == [("no-effective-time", "")]
+    assert read(condition(_TONGUE, recordedDate=None)).diagnoses[0].known == _KNOWN
 
 
 def test_an_unreadable_reporting_time_hides_nothing() -> None:
@@ -483,6 +601,28 @@ def test_a_modifier_extension_forbids_use() -> None:
     )
     assert list(record.dated()) == []
     assert [reason for reason, _ in reasons(record)] == ["modifier-extension"] * 5
+
+
+def test_a_modifier_extension_of_a_component_spoils_that_component() -> None:
+    """F-24: the modifier stands in the part that it turns round; the other parts are used."""
+    turned = {"code": _HGB, "valueQuantity": quantity(13, "g/dL"), "modifierExtension": [{"url": "urn:example:not"}]}
+    plain = {"code": _CRP, "valueQuantity": quantity(5, "mg/L")}
+    record = read(observation(concept(LOINC, "58410-2"), component=[turned, plain]))
+    assert values(record) == {"crp": 5}
+    assert ("modifier-extension", "hgb") in reasons(record)
+
+
+def test_implicit_rules_forbid_use() -> None:
+    """F-24: FHIR R4 says not to process a resource whose implicit rules one does not know."""
+    record = read(observation(_HGB, valueQuantity=quantity(13, "g/dL"), implicitRules="urn:example:rules"))
+    assert (record.measurements, reasons(record)) == ((), [("implicit-rules", "")])
+
+
+@pytest.mark.parametrize("modifier", [{"modifierExtension": [{"url": "urn:x"}]}, {"implicitRules": "urn:x"}])
+def test_a_patient_with_an_unknown_modifier_is_refused(modifier: Resource) -> None:
+    """F-24: who it is may be turned round as well."""
+    with pytest.raises(MalformedResource, match="modifier"):
+        decode_record(raw_record(people=({**PATIENT, **modifier},)), _READING)
 
 
 def test_elements_we_do_not_know_are_tolerated() -> None:

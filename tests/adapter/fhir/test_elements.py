@@ -117,7 +117,7 @@ def test_a_period_that_ends_before_it_starts_is_refused() -> None:
         span_of(DatePeriod(start="2024-02-01", end="2024-01-01"), _UTC)
 
 
-def test_the_words_of_a_concept_are_every_display_and_the_text() -> None:
+def test_the_labels_of_a_concept_are_every_display_and_the_text() -> None:
     """What is compared with the code is all the source shows a reader, case folded."""
     concept = Concept(coding=(Coding(display="Creatinine"), Coding(code="x")), text="eGFR")
-    assert concept.words() == "creatinine | egfr"
+    assert concept.labels() == ("creatinine", "egfr")
