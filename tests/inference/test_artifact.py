@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from inference.artifact import load_bundle, shipped_bundle
+from inference.artifact import list_bundles, load_bundle, shipped_bundle
 from inference.contract import BundleRefused
 from inference.predictor import Predictor
 
@@ -82,15 +82,64 @@ def test_a_manifest_that_is_no_json_is_refused(copy: Path) -> None:
         load_bundle(copy)
 
 
-def test_the_schema_hash_covers_everything_but_the_version() -> None:
-    """A new version of the same schema keeps the hash; any other change does not."""
+def test_the_manifest_says_who_what_and_for_whom() -> None:
+    """A site can judge it without us: data with counts, hash and citation, licence, intended use, limits, command."""
+    about = load_bundle(shipped_bundle()).about
+    for key in ("command", "horizons", "intended_use", "licence", "limits", "opset", "schema_sha256", "training_data"):
+        assert about[key], key
+    data = about["training_data"]
+    assert isinstance(data, dict)
+    for name, source in data.items():
+        assert source["patients"] > 0, name
+        assert len(source["sha256"]) == 64, name
+        assert source["citation"], name
+
+
+def test_every_input_of_the_contract_has_a_unit_or_levels() -> None:
+    """Neither a number without unit nor a category without a number, and no name twice."""
     contract = load_bundle(shipped_bundle()).contract
-    assert replace(contract, model_version="9").schema_sha256 == contract.schema_sha256
-    for other in (
-        replace(contract, horizon_quarters=8),
-        replace(contract, sequence_length=3),
-        replace(contract, static=contract.static[1:]),
-        replace(contract, sequence=contract.sequence[::-1]),
-        replace(contract, model_name="other"),
-    ):
-        assert other.schema_sha256 != contract.schema_sha256
+    assert all((entry.unit is None) == bool(entry.levels) for entry in contract.static)
+    assert all(column.unit for column in contract.sequence)
+    names = [entry.name for entry in contract.static] + [column.name for column in contract.sequence]
+    assert len(set(names)) == len(names)
+
+
+def test_no_file_of_the_bundle_tells_where_it_was_made() -> None:
+    """No path, no source file, no traceback: the exporter writes all three into a graph unless they are removed."""
+    for path in sorted(shipped_bundle().iterdir()):
+        content = path.read_bytes()
+        for trace in (
+            b"/home/",
+            b"/root/",
+            b"/work/",
+            b"/tmp/",
+            b"site-packages",
+            b".py",
+            b"Traceback",
+            b"stack_trace",
+        ):
+            assert trace not in content.replace(b"training/made_up.py", b""), (path.name, trace)
+
+
+def test_a_bundle_lies_in_a_folder_of_its_name() -> None:
+    """The folder is named for model and version, which is how sites pin one."""
+    for folder in list_bundles():
+        identity = load_bundle(folder).identity
+        assert folder.name == f"{identity.name}-{identity.version}"
+
+
+def test_golden_vectors_that_are_none_are_refused(copy: Path) -> None:
+    """A file with the right hash and the wrong content is refused as well."""
+    content = b'{"inputs": []}'
+    (copy / "golden.json").write_bytes(content)
+    _manifest(copy, lambda manifest: manifest["files"].update({"golden.json": hashlib.sha256(content).hexdigest()}))  # type: ignore[attr-defined]
+    with pytest.raises(BundleRefused, match=r"golden\.json holds no vectors"):
+        load_bundle(copy)
+
+
+def test_a_file_of_an_older_bundle_is_refused(copy: Path) -> None:
+    """The graph of one training beside the manifest of another: half an update is no update."""
+    graph = copy / "risk.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1])
+    with pytest.raises(BundleRefused, match=r"risk\.onnx does not have the hash"):
+        load_bundle(copy)

@@ -89,12 +89,26 @@ def test_an_input_outside_the_contract_is_refused(
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_number_that_is_none_is_refused(predictor: Predictor, bad: float) -> None:
-    """NaN and infinity never reach the graph."""
+@pytest.mark.parametrize("name", ["static", "static_mask", "sequence", "sequence_mask", "sequence_age_days"])
+def test_a_number_that_is_none_is_refused(predictor: Predictor, name: str, bad: float) -> None:
+    """NaN and infinity never reach the graph, in whichever array they come."""
     patient = _inputs(predictor)
-    patient.static[0] = bad
-    with pytest.raises(ContractBreach, match="static is not finite"):
+    getattr(patient, name).flat[0] = bad
+    with pytest.raises(ContractBreach, match=f"{name} is not finite"):
         predictor.predict(patient)
+
+
+@pytest.mark.parametrize("quarters", [1, 4, 8])
+def test_a_later_landmark_without_news_is_the_conditional_curve(predictor: Predictor, quarters: int) -> None:
+    """Breach: an update that moves the forecast although nothing was learned but that the patient is still well."""
+    patient = replace(_inputs(predictor), years_since_surgery=0.0)
+    early = predictor.predict(patient)
+    late = predictor.predict(replace(patient, years_since_surgery=quarters / 4))
+    free = 1.0 - early.recurrence[quarters - 1] - early.death_without_recurrence[quarters - 1]
+    for name in ("recurrence", "death_without_recurrence"):
+        curve, expected = getattr(late, name), getattr(early, name)
+        gained = (expected[quarters:] - expected[quarters - 1]) / free
+        np.testing.assert_allclose(curve[: len(gained)], gained, atol=1e-5)
 
 
 def test_double_precision_is_refused(predictor: Predictor) -> None:
