@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable
 from datetime import datetime
@@ -48,6 +49,18 @@ def _is_volume(ref: SeriesRef) -> bool:
     described = ref.description.casefold()
     named_otherwise = any(word in described for word in _NOT_A_VOLUME)
     return ref.modality == "CT" and len(ref.instance_uids) >= _FEWEST_SLICES and not named_otherwise
+
+
+def volume_digest(volume: Volume) -> str:
+    """SHA-256, hexadecimal, over geometry and voxels.
+
+    The same images have one digest in whatever transfer syntax an archive sent them, so that a retrieval that had to be
+    repeated another way names the same assessment.
+    """
+    digest = hashlib.sha256(repr((volume.voxels.shape, volume.spacing_mm, volume.origin_mm)).encode())
+    digest.update(volume.direction.tobytes())
+    digest.update(np.ascontiguousarray(volume.voxels).data)
+    return digest.hexdigest()
 
 
 def describe_volume(volume: Volume, ref: SeriesRef, digest: str, *, known: datetime | None = None) -> ImageDescriptors:

@@ -17,7 +17,7 @@ from adapter.domain.outcome import Case, Delivered, Settled, Skipped, Transactio
 from adapter.domain.record import RawRecord
 from adapter.domain.risk import NotAtRisk
 from adapter.errors import NoGeometry
-from adapter.features.imaging import choose_series, describe_volume
+from adapter.features.imaging import choose_series, describe_volume, volume_digest
 from adapter.pipeline.case_file import CaseFile, SeriesFile, seal, unseal
 from adapter.pipeline.decide import Decision, decide, dicom_patient, read_record, skipped
 from adapter.pipeline.ports import CaseFiles, ImageArchive, Predictor, RecordSource, RecordTarget
@@ -98,8 +98,13 @@ def decided(case_file: CaseFile, ports: Ports) -> Decision | Skipped:
     record, stands = read_record(_raw(case_file, ports), ports.practice, case_file.at)
     if isinstance(stands, NotAtRisk):
         return skipped(stands)
-    images = [_described(unseal(ports.files.recall(digest), SeriesFile), ports.files) for digest in case_file.series]
+    images = described(case_file, ports)
     return decide(record, stands, images, practice=ports.practice, predictor=ports.predictor)
+
+
+def described(case_file: CaseFile, ports: Ports) -> tuple[ImageDescriptors, ...]:
+    """Steps 11 and 12 for every series of the case."""
+    return tuple(_described(unseal(ports.files.recall(digest), SeriesFile), ports.files) for digest in case_file.series)
 
 
 def _kept(case_file: CaseFile, ports: Ports) -> StepResult:
@@ -127,4 +132,5 @@ def _described(series: SeriesFile, files: CaseFiles) -> ImageDescriptors:
         on_disk = SeriesOnDisk(ref=series.ref, folder=folder, files=paths, digest=series.digest)
         # images carry no reporting time of their own: the hospital had them when they were acquired
         known = series.ref.acquired.latest
-        return describe_volume(read_volume(on_disk), series.ref, digest=series.digest, known=known)
+        volume = read_volume(on_disk)
+        return describe_volume(volume, series.ref, digest=volume_digest(volume), known=known)
