@@ -72,9 +72,12 @@ def is_fact_at(entry: Dated, moment: datetime) -> bool:
 def _cut(
     entries: Iterable[_DatedEntry], time: datetime, distinguish: Callable[[_DatedEntry], tuple[object, ...]]
 ) -> tuple[_DatedEntry, ...]:
-    """Sorted by (effective, known, source); `distinguish` orders what one source says at one time."""
+    """Sorted by (effective, known, source); `distinguish` orders what one source says at one time.
+
+    The text of the entry comes last: one moment written with two offsets is equal and still two entries.
+    """
     facts = [entry for entry in entries if is_fact_at(entry, time)]
-    return tuple(sorted(facts, key=lambda entry: (*_when(entry), entry.source, distinguish(entry))))
+    return tuple(sorted(facts, key=lambda entry: (*_when(entry), entry.source, distinguish(entry), repr(entry))))
 
 
 def _when(entry: Dated) -> tuple[Period, datetime]:
