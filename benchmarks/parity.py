@@ -51,7 +51,7 @@ def run(data: Path, sample: int | None) -> Run:
                 served = tuple(as_served(client, patients, terminology, predictor))
                 ended = time.monotonic()
         finally:
-            hapi.process.stop()
+            hapi.stop()
     return Run(
         comparison=compare(as_trained(patients, predictor), served),
         resources=resources,

@@ -45,7 +45,7 @@ def hapi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hapi]:
     """HAPI FHIR, one for the whole run: use patients of your own."""
     server = _started(start_hapi, tmp_path_factory.mktemp("hapi"))
     yield server
-    server.process.stop()
+    server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +69,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgresql]
     """A PostgreSQL cluster, one for the whole run."""
     server = _started(start_postgresql, tmp_path_factory.mktemp("postgresql"))
     yield server
-    server.process.stop()
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,17 @@
 """A network namespace of our own, because Orthanc and DCMTK listen on every interface.
 
-The namespace has loopback and one veth pair to us; where namespaces are not permitted, the plain host is used.
+The namespace has loopback and one veth pair to us. Where namespaces are not permitted the servers run on the plain
+host, open to its network while the tests run: they hold simulated and public data only.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import re
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.peers.process import require_tool
 
@@ -35,13 +38,13 @@ def open_network() -> Network:
     number = next(_numbers)
     name = f"adjuvant{os.getpid()}n{number}"
     ours, theirs = f"adj{os.getpid() % 100000}a{number}", f"adj{os.getpid() % 100000}b{number}"
-    block = f"10.213.{os.getpid() % 250}.{4 * number}"
-    our_address, peer_address = _host(block, 1), _host(block, 2)
     try:
+        _remove_abandoned()
         _ip("netns", "add", name)
     except (OSError, subprocess.CalledProcessError):
         return Network("127.0.0.1", "127.0.0.1", (), None)
     try:
+        our_address, peer_address = _free_addresses()
         _ip("link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", name)
         _ip("address", "add", f"{our_address}/30", "dev", ours)
         _ip("link", "set", ours, "up")
@@ -54,10 +57,25 @@ def open_network() -> Network:
     return Network(peer_address, our_address, (require_tool("ip"), "netns", "exec", name), name)
 
 
-def _host(block: str, offset: int) -> str:
-    head, _, last = block.rpartition(".")
-    return f"{head}.{int(last) + offset}"
+def _remove_abandoned() -> None:
+    """Delete the namespaces of test runs that were killed; their servers ended with them."""
+    for name in re.findall(r"^adjuvant\d+n\d+", _ip("netns", "list"), re.MULTILINE):
+        owner = name.removeprefix("adjuvant").partition("n")[0]
+        if not Path("/proc", owner).exists():
+            _ip("netns", "delete", name)
 
 
-def _ip(*arguments: str) -> None:
-    subprocess.run([require_tool("ip"), *arguments], check=True, capture_output=True)
+def _free_addresses() -> tuple[str, str]:
+    """Ours and theirs, the two hosts of a /30 in 10.213.0.0/16 that no interface here has."""
+    taken = set(re.findall(r"10\.213\.\d+\.\d+", _ip("-o", "-4", "address", "show")))
+    blocks = 2**14
+    for step in range(blocks):  # runs side by side begin at different places
+        third, fourth = divmod(4 * ((os.getpid() + step) % blocks), 256)
+        ours = f"10.213.{third}.{fourth + 1}"
+        if ours not in taken:
+            return ours, f"10.213.{third}.{fourth + 2}"
+    raise RuntimeError("every block of 10.213.0.0/16 is in use")
+
+
+def _ip(*arguments: str) -> str:
+    return subprocess.run([require_tool("ip"), *arguments], check=True, capture_output=True, text=True).stdout

@@ -1,16 +1,17 @@
-"""PostgreSQL 15 in a temporary folder, on a loopback port of its own."""
+"""Debian's PostgreSQL in a temporary folder, on a loopback port of its own."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.peers.process import PeerMissing, Process, answers, free_port
 
-_PROGRAMS = Path("/usr/lib/postgresql/15/bin")
+_VERSIONS = Path("/usr/lib/postgresql")  # Debian: one folder for each major version
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,24 +20,34 @@ class Postgresql:
 
     url: str
     process: Process
+    folder: Path
+
+    def stop(self) -> None:
+        """End the server and delete its data."""
+        self.process.stop()
+        shutil.rmtree(self.folder)
 
 
-def start_postgresql(folder: Path) -> Postgresql:
-    """Create the cluster, start it and wait until it answers."""
-    if not (_PROGRAMS / "initdb").exists():
-        raise PeerMissing("PostgreSQL 15 is not installed: run scripts/install-test-peers")
+def start_postgresql(logs: Path) -> Postgresql:
+    """Create a cluster, start it and wait until it answers. logs: folder for its output."""
+    programs = _newest_programs()
     user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
+    folder = Path(tempfile.mkdtemp(prefix="adjuvant-postgresql-"))  # the user postgres cannot enter pytest's folders
     cluster = folder / "cluster"
     if user:
-        for reachable in (folder, *folder.parents):
-            if reachable.stat().st_mode & 0o001 == 0:
-                reachable.chmod(reachable.stat().st_mode | 0o011)
         shutil.chown(folder, user)
     arguments = ["--username", "adjuvant", "--auth", "trust", "--no-sync", "--pgdata", str(cluster)]
-    subprocess.run([str(_PROGRAMS / "initdb"), *arguments], check=True, capture_output=True, user=user, cwd=folder)
+    subprocess.run([str(programs / "initdb"), *arguments], check=True, capture_output=True, user=user, cwd=folder)
     port = free_port()
     settings = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
-    command = [str(_PROGRAMS / "postgres"), "-D", str(cluster), "-p", str(port), *settings]
-    process = Process(command, folder.parent / f"{folder.name}.log", user=user, folder=folder)
+    command = [str(programs / "postgres"), "-D", str(cluster), "-p", str(port), *settings]
+    process = Process(command, logs / "postgresql.log", user=user, folder=folder)
     process.wait_until(lambda: answers("127.0.0.1", port), 30, "PostgreSQL")
-    return Postgresql(f"postgresql+psycopg://adjuvant@127.0.0.1:{port}/postgres", process)
+    return Postgresql(f"postgresql+psycopg://adjuvant@127.0.0.1:{port}/postgres", process, folder)
+
+
+def _newest_programs() -> Path:
+    found = sorted(_VERSIONS.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    if not found:
+        raise PeerMissing("PostgreSQL is not installed: run scripts/install-test-peers")
+    return found[-1].parent

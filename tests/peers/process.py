@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+_SETPRIV = shutil.which("setpriv")  # util-linux; elsewhere a killed run leaves its servers behind
+
 
 class PeerMissing(Exception):
     """The server cannot be had on this machine; the message is the reason a test skips."""
@@ -31,7 +33,10 @@ def free_port() -> int:
 
 
 class Process:
-    """One server process whose output goes to a file; stopped with SIGTERM, then SIGKILL."""
+    """One server process whose output goes to a file; stopped with SIGTERM, then SIGKILL.
+
+    It also ends when the test run that started it is killed: the kernel sends it SIGTERM (prctl, PR_SET_PDEATHSIG).
+    """
 
     def __init__(
         self,
@@ -45,8 +50,14 @@ class Process:
         """Start it. environment: the whole environment of the child, or ours."""
         self._log: IO[bytes] = log.open("wb")
         self.log = log
+        dies_with_us = [_SETPRIV, "--pdeathsig", "TERM", "--"] if _SETPRIV else []
         self._child = subprocess.Popen(
-            command, stdout=self._log, stderr=subprocess.STDOUT, env=environment, user=user, cwd=folder
+            [*dies_with_us, *command],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            user=user,
+            cwd=folder,
         )
 
     @property
@@ -64,12 +75,12 @@ class Process:
                 raise RuntimeError(f"{what} did not become ready: {tail}")
             time.sleep(0.05)
 
-    def stop(self) -> None:
-        """End it and wait until it has ended."""
+    def stop(self, patience: float = 15) -> None:
+        """End it and wait until it has ended. patience: seconds until SIGKILL."""
         if self._child.poll() is None:
             self._child.terminate()
             try:
-                self._child.wait(timeout=15)
+                self._child.wait(timeout=patience)
             except subprocess.TimeoutExpired:
                 self._child.kill()
                 self._child.wait(timeout=15)
