@@ -18,6 +18,7 @@ MANIFEST = "manifest.json"
 GRAPH = "risk.onnx"
 GOLDEN = "golden.json"
 FORMAT = 1
+OPSET = 20
 _KINDS = frozenset({"real", "simulated"})
 
 
@@ -41,18 +42,25 @@ class Bundle:
     folder: Path
 
 
-def shipped_bundle() -> Path:
-    """The folder of the newest bundle that comes with adjuvant."""
-    folders = sorted(path for path in Path(str(files("inference"))).joinpath("bundles").iterdir() if path.is_dir())
+def shipped_bundle(root: Path | None = None) -> Path:
+    """The folder of the newest bundle that comes with adjuvant. Raises BundleRefused when there is none."""
+    folders = list_bundles(root)
     if not folders:
         raise BundleRefused("no bundle is installed")
     return folders[-1]
 
 
-def list_bundles() -> tuple[Path, ...]:
-    """Every folder that comes with adjuvant, sorted by name."""
-    root = Path(str(files("inference"))).joinpath("bundles")
-    return tuple(sorted(path for path in root.iterdir() if (path / MANIFEST).is_file()))
+def list_bundles(root: Path | None = None) -> tuple[Path, ...]:
+    """Every bundle folder, `<name>-<version>`, newest version last. root: what comes with adjuvant by default."""
+    place = Path(str(files("inference"))) / "bundles" if root is None else root
+    return tuple(sorted((path for path in place.iterdir() if (path / MANIFEST).is_file()), key=_release))
+
+
+def _release(folder: Path) -> tuple[tuple[int, ...], str]:
+    """0.10.0 comes after 0.9.0; a folder without a dotted version comes first."""
+    name, _, version = folder.name.rpartition("-")
+    numbers = version.split(".")
+    return (tuple(map(int, numbers)) if all(number.isdecimal() for number in numbers) else ()), name
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -64,6 +72,8 @@ def load_bundle(folder: Path) -> Bundle:
         raise BundleRefused(f"{MANIFEST} is not JSON") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleRefused(f"{MANIFEST}: format is not {FORMAT}")
+    if manifest.get("opset") != OPSET:
+        raise BundleRefused(f"{MANIFEST}: opset is not {OPSET}")
     checked = {name: _checked(folder, name, manifest) for name in (GRAPH, GOLDEN)}
     for name in _mapping(manifest, "files").keys() - checked.keys():
         _checked(folder, str(name), manifest)

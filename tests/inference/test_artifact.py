@@ -57,6 +57,7 @@ def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     ("change", "complaint"),
     [
         (lambda content: content.update(format=2), "format is not 1"),
+        (lambda content: content.update(opset=21), "opset is not 20"),
         (lambda content: content.update(schema_sha256="0" * 64), "schema_sha256"),
         (lambda content: content["contract"]["static"].reverse(), "schema_sha256"),
         (lambda content: content["contract"]["static"][0].update(unit="mo"), "schema_sha256"),
@@ -143,3 +144,39 @@ def test_a_file_of_an_older_bundle_is_refused(copy: Path) -> None:
     graph.write_bytes(graph.read_bytes()[:-1])
     with pytest.raises(BundleRefused, match=r"risk\.onnx does not have the hash"):
         load_bundle(copy)
+
+
+def test_the_newest_version_is_shipped(tmp_path: Path) -> None:
+    """0.10.0 comes after 0.9.0; a folder without a manifest, as a half-copied bundle, is none."""
+    for name in ("linear-0.9.0", "linear-0.10.0", "draft", "linear-9.0.0"):
+        (tmp_path / name).mkdir()
+    for name in ("linear-0.9.0", "linear-0.10.0", "draft"):
+        (tmp_path / name / "manifest.json").touch()
+    assert [folder.name for folder in list_bundles(tmp_path)] == ["draft", "linear-0.9.0", "linear-0.10.0"]
+    assert shipped_bundle(tmp_path).name == "linear-0.10.0"
+
+
+def test_no_bundle_at_all_is_refused(tmp_path: Path) -> None:
+    """An installation without a model says so."""
+    with pytest.raises(BundleRefused, match="no bundle is installed"):
+        shipped_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["recurrence", "death_without_recurrence", "death"])
+@pytest.mark.parametrize("difference", [2e-5, float("nan")])
+def test_a_model_that_has_drifted_from_its_golden_vectors_is_refused(copy: Path, name: str, difference: float) -> None:
+    """Hashes in order, but a number of this machine is off by more than 1e-5: no patient is asked of it."""
+    golden = json.loads((copy / "golden.json").read_text())
+    golden["outputs"][name][2][5] += difference
+    (copy / "golden.json").write_text(json.dumps(golden))
+    digest = hashlib.sha256((copy / "golden.json").read_bytes()).hexdigest()
+    _manifest(copy, lambda manifest: manifest["files"].update({"golden.json": digest}))  # type: ignore[attr-defined]
+    with pytest.raises(BundleRefused, match=f"{name} differs from its golden vector"):
+        Predictor(load_bundle(copy))
+
+
+def test_files_swapped_after_loading_change_nothing(copy: Path) -> None:
+    """What was checked is what runs: the graph is taken from the bytes that were hashed, not from the disk again."""
+    bundle = load_bundle(copy)
+    (copy / "risk.onnx").write_bytes(b"another model")
+    assert Predictor(bundle).identity == bundle.identity
