@@ -140,7 +140,7 @@ def assess(
     config: Config,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the transaction and write nothing.")] = False,
     landmark: Annotated[
-        datetime | None, typer.Option(help="Stand at this moment (with offset) instead of now.")
+        datetime | None, typer.Option(help="Stand at this moment (with offset), not the newest landmark.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

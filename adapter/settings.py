@@ -213,7 +213,7 @@ mode = "research"                      # demo | research | live
 base_url = "http://127.0.0.1:8080/fhir"
 # token_file = "/etc/adjuvant/fhir.token"   # a bearer token; secrets are named by path, never written here
 # known_time = "reported"              # or "effective-plus-delay" where records were migrated in bulk
-# time_zone = "UTC"                    # for times the EHR sends without an offset
+# time_zone = "UTC"                    # of dates, which carry none, and of the PACS's times
 
 [pacs]                                 # the archive we ask; leave out to work without images
 host = "127.0.0.1"

@@ -536,7 +536,7 @@ class _Decoder:
         return span_of(span, self._zone) if span is not None else None
 
     def _known(self, reported: str | None, meta: elements.Meta, effective: Period | None, group: str) -> datetime:
-        """When the hospital had it: as reported, or effective time plus the table's delay; never before it was true."""
+        """When the hospital had it: as reported, or effective time plus the table's delay."""
         if self._known_time is KnownTime.EFFECTIVE_PLUS_DELAY:
             if effective is None:
                 raise _Refused("no-effective-time")

@@ -62,8 +62,10 @@ class AssessmentWork:
         return {_CASE_FILE: result.case_file, **ended}
 
     def _once(self, name: str, case: Case, case_file_digest: str | None) -> StepResult:
-        if name == "gather" or case_file_digest is None:
+        if name == "gather":
             return gather(case, self._ports)
+        if case_file_digest is None:
+            raise ValueError(f"step {name} comes after gather, and there is no case file")
         case_file = unseal(self._ports.files.recall(case_file_digest), CaseFile)
         return _STEPS[name](case_file, self._ports)
 
