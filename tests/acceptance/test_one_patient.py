@@ -242,9 +242,6 @@ def test_two_processes_at_once_leave_one_assessment(
     for name in ("FIRST", "SECOND"):
         (tmp_path / name).mkdir()
         site = _site(hapi, orthanc, tmp_path / name, name)
-        # without images: what is proven here is that two writers leave one of each, from the same inputs
-        head, _, rest = site.read_text().partition("[pacs]")
-        site.write_text(head + rest[rest.index("[dicom]") :])
         commands.append([sys.executable, "-m", "adapter", "assess", TWICE_AT_ONCE, "--config", str(site), "--json"])
     with ThreadPoolExecutor(len(commands)) as pool:
         outputs = list(pool.map(_output_of, commands))
@@ -253,23 +250,6 @@ def test_two_processes_at_once_leave_one_assessment(
     assert reports[0]["cases"][0]["resources"] == reports[1]["cases"][0]["resources"]
     assert _held(hapi, "RiskAssessment", TWICE_AT_ONCE) == ["1"]
     assert _held(hapi, "CarePlan", TWICE_AT_ONCE) == ["1"]
-
-
-@pytest.mark.xfail(
-    reason="open defect: with a CT the two now and then disagree, cause not known", raises=AssertionError, strict=False
-)
-def test_two_processes_at_once_agree_on_the_images(
-    hapi: Hapi, orthanc: Orthanc, patients: Mapping[str, CohortPatient], tmp_path: Path
-) -> None:
-    """The law that is not kept yet: the same patient with the same CT is the same assessment, whoever asks when."""
-    commands = []
-    for name in ("THIRD", "FOURTH"):
-        (tmp_path / name).mkdir()
-        site = _site(hapi, orthanc, tmp_path / name, name)
-        commands.append([sys.executable, "-m", "adapter", "assess", TWICE_AT_ONCE, "--config", str(site), "--json"])
-    with ThreadPoolExecutor(len(commands)) as pool:
-        reports = [json.loads(output) for output in pool.map(_output_of, commands)]
-    assert reports[0]["cases"][0]["resources"] == reports[1]["cases"][0]["resources"]
 
 
 def _output_of(command: list[str]) -> str:
