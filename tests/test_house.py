@@ -22,7 +22,7 @@ _DOORS = {
     "apscheduler": {"adapter/service.py"},
     "cryptography": {"adapter/store"},
 }
-_CLOCK_ROOMS = {"adapter/service.py", "adapter/cli.py", "adapter/sandbox"}
+_CLOCK_ROOMS = {"adapter/rooms.py", "adapter/cli.py", "adapter/sandbox"}
 _CORE = ("adapter/domain", "adapter/features", "adapter/decision", "adapter/fhir/decode.py", "adapter/fhir/encode.py")
 _FORBIDDEN_NAMES = {"util", "utils", "helpers", "common", "misc", "base"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from adapter.domain.ids import PatientId
 from adapter.domain.imaging import DicomPatient, SeriesOnDisk, SeriesRef
 from adapter.domain.outcome import TransactionBundle, WriteReceipt
 from adapter.domain.record import RawRecord
+from adapter.pipeline.practice import Practice
 from inference.contract import BundleIdentity, ModelContract, ModelInput, ModelOutput
 
 
@@ -68,3 +70,21 @@ class CaseFiles(Protocol):
 
     def recall_to(self, digest: str, path: Path) -> None:
         """As `recall`, into a file, which is whole or absent afterwards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionPorts:
+    """What a decision needs, and nothing of the outside: a replay has no more than this."""
+
+    files: CaseFiles
+    predictor: Predictor
+    practice: Practice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports(DecisionPorts):
+    """The rooms around the walk. archive: None where the site has no PACS."""
+
+    source: RecordSource
+    archive: ImageArchive | None
+    target: RecordTarget
