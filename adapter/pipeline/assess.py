@@ -104,7 +104,7 @@ def _raw(case_file: CaseFile, ports: DecisionPorts) -> RawRecord:
 
 def _sealed(series: SeriesOnDisk, files: CaseFiles) -> SeriesFile:
     digests = tuple(files.keep_file(path) for path in series.files)
-    return SeriesFile(ref=series.ref, files=digests, digest=series.digest)
+    return SeriesFile(ref=series.ref, files=digests)
 
 
 def _described(series: SeriesFile, files: CaseFiles) -> ImageDescriptors:
@@ -116,7 +116,7 @@ def _described(series: SeriesFile, files: CaseFiles) -> ImageDescriptors:
         paths = tuple(folder / f"{number:05d}.dcm" for number in range(len(series.files)))
         for path, digest in zip(paths, series.files, strict=True):
             files.recall_to(digest, path)
-        on_disk = SeriesOnDisk(ref=series.ref, folder=folder, files=paths, digest=series.digest)
+        on_disk = SeriesOnDisk(ref=series.ref, folder=folder, files=paths)
         # images carry no reporting time of their own: the hospital had them when they were acquired
         known = series.ref.acquired.latest
         volume = read_volume(on_disk)

@@ -21,11 +21,10 @@ from adapter.pipeline.ports import CaseFiles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesFile:
-    """One retrieved series in the vault. files: digests in order of `ref.instance_uids`; digest: the series' own."""
+    """One retrieved series in the vault. files: digests, ordered as `ref.instance_uids`."""
 
     ref: SeriesRef
     files: tuple[str, ...]
-    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
