@@ -57,6 +57,7 @@ class Service:
             lock = StoreLock(settings.store.folder)
             opening.callback(lock.release)
             self.rooms = opening.enter_context(Rooms(settings, self._clock))
+            self.rooms.store.vault.sweep()
             self._look_at_the_ehr()
             work = AssessmentWork(
                 self.rooms.ports,

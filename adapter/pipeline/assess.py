@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from adapter.dicom.volume import read_volume
 from adapter.domain.imaging import ImageDescriptors, SeriesOnDisk
@@ -111,12 +109,8 @@ def _described(series: SeriesFile, files: CaseFiles) -> ImageDescriptors:
     """Steps 11 and 12, on plain copies that live only as long as the reading."""
     if series.ref.acquired is None:
         raise NoGeometry(f"series {series.ref.series_uid} has no acquisition time")
-    with TemporaryDirectory(prefix="adjuvant-") as name:
-        folder = Path(name)
-        paths = tuple(folder / f"{number:05d}.dcm" for number in range(len(series.files)))
-        for path, digest in zip(paths, series.files, strict=True):
-            files.recall_to(digest, path)
-        on_disk = SeriesOnDisk(ref=series.ref, folder=folder, files=paths)
+    with files.plain_copies(series.files) as paths:
+        on_disk = SeriesOnDisk(ref=series.ref, folder=paths[0].parent, files=paths)
         # images carry no reporting time of their own: the hospital had them when they were acquired
         known = series.ref.acquired.latest
         volume = read_volume(on_disk)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -68,8 +70,8 @@ class CaseFiles(Protocol):
     def recall(self, digest: str) -> bytes:
         """The plain content behind a digest. Raises BadStore when absent or altered."""
 
-    def recall_to(self, digest: str, path: Path) -> None:
-        """As `recall`, into a file, which is whole or absent afterwards."""
+    def plain_copies(self, digests: Sequence[str]) -> AbstractContextManager[tuple[Path, ...]]:
+        """The contents as files, in this order, for as long as the block runs. Raises BadStore."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
