@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -148,8 +147,8 @@ def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: Sandbo
     Beside it, though it holds the DICOM port, a case is asked for and one is replayed; forgetting has to wait.
     """
     command = [sys.executable, "-m", "adapter", "run", "--config", str(site)]
-    quick = {**os.environ, "ADJUVANT_WATCH__QUIET_SECONDS": "0", "ADJUVANT_WEB__PORT": str(free_port())}
-    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=quick)
+    site.write_text(f"{site.read_text()}\n[watch]\npoll_seconds = 1\nquiet_seconds = 0\n[web]\nport = {free_port()}\n")
+    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while json.loads(_run("status", "--config", site, "--json").stdout)["delivered"] < 2:
         assert time.monotonic() < deadline
