@@ -17,7 +17,7 @@ from adapter.dicom.limits import Limits as DicomLimits
 from adapter.dicom.pacs import Pacs
 from adapter.dicom.storage_scp import Listener
 from adapter.domain.ids import AETitle, PatientId, ResourceId
-from adapter.errors import BadBundle, BadSettings
+from adapter.errors import BadBundle, BadSettings, Transient
 from adapter.features.at_risk import LandmarkPolicy
 from adapter.fhir.auth import bearer_from_file
 from adapter.fhir.client import FhirClient
@@ -25,9 +25,11 @@ from adapter.fhir.cohort import Cohort, GroupCohort, PatientList, SelectCohort
 from adapter.fhir.decode import Reading
 from adapter.fhir.delivery import OutputMode, load_delivery, unverified_codes
 from adapter.fhir.limits import Limits as FhirLimits
+from adapter.pipeline.assess import StepResult
 from adapter.pipeline.ehr import Ehr
 from adapter.pipeline.ports import DecisionPorts, Ports
 from adapter.pipeline.practice import Practice
+from adapter.pipeline.work import conclude_stored
 from adapter.settings import CohortSettings, Settings
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
@@ -117,6 +119,19 @@ def build_decision(settings: Settings, files: Vault) -> DecisionPorts:
     return DecisionPorts(files=files, predictor=build_predictor(settings), practice=build_practice(settings))
 
 
+def decide_from_store(settings: Settings) -> Callable[[str], StepResult | Transient]:
+    """The third step for a process of its own, which gets the digest of a case file and has store, tables and model."""
+    ports = build_decision(settings, Vault(settings.store.vault_folder, read_site_key(settings.store.key_path)))
+
+    def decide(case_file_digest: str) -> StepResult | Transient:
+        try:
+            return conclude_stored(case_file_digest, ports)
+        except Transient as error:
+            return error
+
+    return decide
+
+
 class StoreRoom:
     """The site's own store: ledger and case files. A context manager; needs no peer, no table and no model."""
 
@@ -132,7 +147,7 @@ class StoreRoom:
         try:
             if self._settings.mode is not OutputMode.LIVE:
                 create_site_key(settings.key_path)
-            self.vault = Vault(settings.folder / "vault", read_site_key(settings.key_path))
+            self.vault = Vault(settings.vault_folder, read_site_key(settings.key_path))
         except BaseException:
             self.database.dispose()
             raise

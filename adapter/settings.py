@@ -110,18 +110,29 @@ class StoreSettings(_Section):
     retention_days: Annotated[int, Field(ge=1)] = 3650
 
     @property
+    def vault_folder(self) -> Path:
+        """Where the encrypted case files lie."""
+        return self.folder / "vault"
+
+    @property
     def key_path(self) -> Path:
         """Where the site key lies; inside the data folder unless the site names a place."""
         return self.key_file or self.folder / "site.key"
 
 
 class WatchSettings(_Section):
-    """`[watch]`: how often the EHR is asked, how long a patient must be quiet, how often a step is tried."""
+    """`[watch]`: how often the EHR is asked, how long a patient must be quiet, how often a step is tried.
+
+    decide_seconds, decide_memory_gib: what one decision may take before its process is ended; three such ends and the
+    case is a dead letter.
+    """
 
     poll_seconds: Annotated[float, Field(gt=0)] = 60.0
     quiet_seconds: Annotated[float, Field(ge=0)] = 900.0
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     attempts: Annotated[int, Field(ge=1, le=20)] = 6
+    decide_seconds: Annotated[float, Field(gt=0)] = 300.0
+    decide_memory_gib: Annotated[float, Field(ge=1)] = 8.0
 
     @property
     def quiet_time(self) -> timedelta:
