@@ -84,6 +84,10 @@ def test_one_patient_is_assessed_once_and_replayed(site: Path, hospital: Sandbox
     replayed = _run("replay", assessment.split("/_history")[0], "--config", site)
     assert replayed.returncode == 0, replayed.stderr
     assert "identical" in replayed.stdout
+    for suffix, start in (("html", b"<!doctype html>"), ("pdf", b"%PDF-")):
+        paper = site.with_name(f"page.{suffix}")
+        assert _run("page", assessment.split("/_history")[0], "--config", site, "--out", paper).returncode == 0
+        assert paper.read_bytes().startswith(start)
     counted = json.loads(_run("status", "--config", site, "--json").stdout)
     assert counted["delivered"] == 2
     forgotten = _run("cases", "forget", "patient-01", "--config", site)
@@ -113,6 +117,7 @@ def test_check_says_what_works(site: Path) -> None:
         (["assess", "../etc", "--config", "SITE"], 1, "not a legal FHIR id"),
         (["assess", "nobody", "--config", "SITE", "--json"], 0, ""),
         (["policy", "try", "absent.json"], 2, "is no case"),
+        (["page", "nonsense", "--config", "SITE", "--out", "page.docx"], 2, "ends in .html or .pdf"),
     ],
 )
 def test_an_error_is_one_sentence_and_an_exit_code(site: Path, arguments: list[str], code: int, sentence: str) -> None:
