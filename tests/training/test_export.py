@@ -14,14 +14,14 @@ from inference.artifact import load_bundle, shipped_bundle  # noqa: E402  # afte
 from inference.predictor import INPUTS, OUTPUTS, Predictor  # noqa: E402
 from training.export import export_bundle  # noqa: E402
 from training.likelihood import Batch  # noqa: E402
-from training.linear_contract import linear_contract  # noqa: E402
 from training.made_up import made_up_inputs  # noqa: E402
 from training.network import IllnessDeath  # noqa: E402
+from training.postoperative_contract import postoperative_contract  # noqa: E402
 
 
 def _export(folder: Path) -> IllnessDeath:
     torch.manual_seed(3)
-    contract = linear_contract()
+    contract = postoperative_contract()
     model, inputs = IllnessDeath(contract), made_up_inputs(contract)
     model.engineering.fit(*inputs[:4])
     with torch.no_grad():
@@ -65,5 +65,5 @@ def test_torch_and_onnxruntime_agree(exported: tuple[IllnessDeath, Path]) -> Non
 def test_the_golden_vectors_of_the_shipped_bundle_are_nobody() -> None:
     """They are the drawn rows of made_up.py, bit for bit: no patient's values are published."""
     golden = load_bundle(shipped_bundle()).golden
-    for name, tensor in zip(INPUTS, made_up_inputs(linear_contract()), strict=True):
+    for name, tensor in zip(INPUTS, made_up_inputs(postoperative_contract()), strict=True):
         assert golden.inputs[name].tobytes() == tensor.numpy().tobytes(), name

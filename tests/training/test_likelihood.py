@@ -12,12 +12,12 @@ torch: Any = pytest.importorskip("torch", reason="torch is in .venv-train only: 
 from inference.contract import DAYS_PER_QUARTER, ModelInput  # noqa: E402  # after the skip
 from training.cohorts.landmarks import LandmarkRow  # noqa: E402
 from training.likelihood import Penalty, batch_of, fit_model  # noqa: E402
-from training.linear_contract import linear_contract  # noqa: E402
 from training.network import IllnessDeath  # noqa: E402
+from training.postoperative_contract import postoperative_contract  # noqa: E402
 
 
 def _row(illness_quarters: float | None, last_quarters: float, *, died: bool, pn: float = 0.0) -> LandmarkRow:
-    contract = linear_contract()
+    contract = postoperative_contract()
     place = next(index for index, entry in enumerate(contract.static) if entry.name == "pN")
     static, mask = np.zeros(len(contract.static), np.float32), np.zeros(len(contract.static), np.float32)
     static[place], mask[place] = pn, 1.0
@@ -71,7 +71,7 @@ def test_the_fit_learns_a_risk_that_is_there_and_repeats_to_the_last_bit() -> No
     draw = np.random.default_rng(5)
     rows = [_row(draw.uniform(0.5, 4), 8.0, died=False, pn=2.0) for _ in range(60)]
     rows += [_row(None, draw.uniform(10, 24), died=False) for _ in range(60)]
-    batch, contract = batch_of(rows), linear_contract()
+    batch, contract = batch_of(rows), postoperative_contract()
     first, second = (fit_model(IllnessDeath(contract), batch, Penalty(shared=10.0)) for _ in range(2))
     with torch.no_grad():
         recurrence = first(*batch.inputs)[0]

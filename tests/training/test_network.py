@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 torch: Any = pytest.importorskip("torch", reason="torch is in .venv-train only: make test-train")
 
-from training.linear_contract import linear_contract  # noqa: E402  # after the skip
 from training.made_up import made_up_inputs  # noqa: E402
 from training.network import BASELINE_QUARTERS, IllnessDeath, incidences, last_values  # noqa: E402
+from training.postoperative_contract import postoperative_contract  # noqa: E402  # after the skip
 
 _HORIZON = 20
 _FLOOR = 2e-7  # 1.0e-7 was measured, network._SMALLEST; the predictor refuses above 1e-6
@@ -22,9 +22,9 @@ _FLOOR = 2e-7  # 1.0e-7 was measured, network._SMALLEST; the predictor refuses a
 def model() -> IllnessDeath:
     """Weights drawn from a seed, float64: no training data is needed."""
     torch.manual_seed(3)
-    network = IllnessDeath(linear_contract())
+    network = IllnessDeath(postoperative_contract())
     network.double()
-    inputs = [tensor.double() for tensor in made_up_inputs(linear_contract())]
+    inputs = [tensor.double() for tensor in made_up_inputs(postoperative_contract())]
     network.engineering.fit(*inputs[:4])
     with torch.no_grad():
         network.shared.normal_(0.0, 0.1)
@@ -35,7 +35,7 @@ def model() -> IllnessDeath:
 
 
 def _curves(model: IllnessDeath, years: float) -> tuple[NDArray[np.float64], ...]:
-    inputs = [tensor.double() for tensor in made_up_inputs(linear_contract())]
+    inputs = [tensor.double() for tensor in made_up_inputs(postoperative_contract())]
     inputs[4] = torch.full_like(inputs[4], years)
     with torch.no_grad():
         return tuple(curve.numpy() for curve in model(*inputs))
@@ -109,7 +109,7 @@ def test_the_newest_known_value_of_each_column_is_taken() -> None:
 
 def test_what_is_masked_changes_nothing(model: IllnessDeath) -> None:
     """A number under a mask of 0 is not seen, whatever it is."""
-    inputs = [tensor.double() for tensor in made_up_inputs(linear_contract())]
+    inputs = [tensor.double() for tensor in made_up_inputs(postoperative_contract())]
     spoiled = [*inputs]
     spoiled[0] = torch.where(inputs[1] > 0, inputs[0], torch.full_like(inputs[0], 7.0))
     spoiled[2] = torch.where(inputs[3] > 0, inputs[2], torch.full_like(inputs[2], 7.0))
