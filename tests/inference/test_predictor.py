@@ -123,21 +123,55 @@ def test_the_forecast_lies_inside_its_band(predictor: Predictor) -> None:
     assert (output.band.high - output.band.low).max() > 0.005
 
 
+_ORDINARY = {
+    "age_at_surgery": 62.0, "male": 1.0, "smoking_current": 1.0, "smoking_never": 0.0, "oral_cavity": 1.0,
+    "oropharynx": 0.0, "hypopharynx": 0.0, "larynx": 0.0, "unknown_primary": 0.0, "pT": 2.0, "pN": 0.0,
+    "nodes_positive": 0.0, "depth_of_invasion": 8.0, "margin": 0.0, "lymphatic_invasion": 0.0,
+    "vascular_invasion": 0.0, "pni": 0.0, "grade": 2.0,
+}  # fmt: skip
+_BLOOD = {"hgb": 14.2, "wbc": 7.5, "neut": 5.0, "lymph": 1.7, "mono": 0.6, "eos": 0.15, "plt": 250.0, "rdw": 13.6}
+
+
+def _patient(predictor: Predictor, **changes: float) -> ModelInput:
+    patient, contract = _inputs(predictor, known=False), predictor.contract
+    for name, value in {**_ORDINARY, **_BLOOD, **changes}.items():
+        if name in _BLOOD:
+            place = [column.name for column in contract.sequence].index(name)
+            patient.sequence[-1, place], patient.sequence_mask[-1, place] = value, 1.0
+        else:
+            place = [entry.name for entry in contract.static].index(name)
+            patient.static[place], patient.static_mask[place] = value, 1.0
+    return patient
+
+
+def _typicality(predictor: Predictor, patient: ModelInput) -> float:
+    typicality = predictor.predict(patient).typicality
+    assert typicality is not None
+    return typicality
+
+
 def test_findings_no_patient_had_are_not_typical(predictor: Predictor) -> None:
-    """The average patient is; one of 140 years with a haemoglobin of 60 is not, and is told so rather than refused."""
-    average, strange = _inputs(predictor, known=False), _inputs(predictor, known=False)
-    for array, mask, place, value in (
-        (strange.static, strange.static_mask, 0, 140.0),
-        (strange.sequence[-1], strange.sequence_mask[-1], 0, 60.0),
+    """An ordinary patient is; one of 110 years with a haemoglobin of 40 is not, and is told so, not refused."""
+    assert _typicality(predictor, _patient(predictor)) > 0.3
+    assert _typicality(predictor, _patient(predictor, age_at_surgery=110.0, hgb=40.0)) < 0.02
+
+
+def test_a_patient_about_whom_nothing_is_known_is_not_typical(predictor: Predictor) -> None:
+    """Without T, N and depth the forecast is that of the average, and says that this is unusual."""
+    assert _typicality(predictor, _inputs(predictor, known=False)) < 0.05
+
+
+def test_the_forecast_follows_what_clinicians_know(predictor: Predictor) -> None:
+    """More nodes, extranodal extension, a positive margin, anaemia, age, depth: each raises the risk of death."""
+    ordinary = predictor.predict(_patient(predictor)).death[11]
+    for changes in (
+        {"pN": 2.0, "nodes_positive": 4.0, "ene": 1.0},
+        {"margin": 1.0},
+        {"hgb": 10.0},
+        {"age_at_surgery": 82.0},
+        {"pT": 4.0, "depth_of_invasion": 25.0},
     ):
-        array[place], mask[place] = value, 1.0
-    assert predictor.contract.static[0].name == "age_at_surgery"
-    assert predictor.contract.sequence[0].name == "hgb"
-    typical, rare = (predictor.predict(patient).typicality for patient in (average, strange))
-    assert typical is not None
-    assert rare is not None
-    assert rare < 0.02
-    assert typical > 0.5
+        assert predictor.predict(_patient(predictor, **changes)).death[11] > ordinary, changes
 
 
 def test_double_precision_is_refused(predictor: Predictor) -> None:
