@@ -61,7 +61,7 @@ bench: peers  ## speed bars as ratios measured in one run, written to docs/bench
 
 train-setup: .venv-train/.done  ## a second environment with torch (5 GB), for training only
 
-train: train-setup  ## train the shipped bundle again from ADJUVANT_DATA, ten minutes
+train: train-setup  ## train the shipped bundle again from ADJUVANT_DATA, some minutes
 	.venv-train/bin/python -m training.fit --data "$(ADJUVANT_DATA)" --out inference/bundles/postoperative-ensemble-1.0.0 $(ARGS)
 
 evaluate: train-setup  ## cross-validate against every baseline and write docs/evaluation.md, under an hour
