@@ -15,10 +15,10 @@ _ATTRIBUTES = 31  # ONC HTI-1, 170.315(b)(11)
 @pytest.mark.parametrize(
     ("gate", "row"),
     [
-        (Gate(name="C", low=0.717, landmark=0.669), "| C | at least 0.717 | 0.669 **not met** |  |"),
-        (Gate(name="C", low=0.717, published=0.72), "| C | at least 0.717 |  | 0.720 met |"),
-        (Gate(name="IBS", high=0.119, landmark=0.116), "| IBS | at most 0.119 | 0.116 met |  |"),
-        (Gate(name="slope", low=0.9, high=1.1, landmark=1.2), "| slope | 0.9 to 1.1 | 1.200 **not met** |  |"),
+        (Gate(name="C", low=0.717, landmark=0.669), "| C | at least 0.717 | 0.6690 **not met** |  |"),
+        (Gate(name="C", low=0.717, published=0.72), "| C | at least 0.717 |  | 0.7200 met |"),
+        (Gate(name="IBS", high=0.119, landmark=0.116), "| IBS | at most 0.119 | 0.1160 met |  |"),
+        (Gate(name="slope", low=0.9, high=1.1, landmark=1.2), "| slope | 0.9 to 1.1 | 1.2000 **not met** |  |"),
         (Gate(name="slope", low=0.9, landmark=float("nan")), "| slope | at least 0.9 | nan **not met** |  |"),
     ],
 )
