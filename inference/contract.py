@@ -84,15 +84,31 @@ class ModelInput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ForecastBand:
+    """10 and 90 % of the curves that models fitted on resampled patients draw. low, high: (3, H), float32.
+
+    Rows: recurrence, death without recurrence, death. The forecast lies inside. It holds what chance in the choice of
+    training patients does, not what happens to one patient: no confidence interval of an outcome.
+    """
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelOutput:
     """Cumulative incidences by quarter after the landmark, fractions. Each (H,), float32.
 
-    recurrence and death_without_recurrence exclude each other; death counts both ways to die.
+    recurrence and death_without_recurrence exclude each other; death counts both ways to die. band and typicality say
+    how far the forecast may be leaned on; None where a model does not tell. typicality: the fraction of training
+    patients whose findings lie at least as far from the middle of them all; near 0, it has hardly seen such a patient.
     """
 
     recurrence: NDArray[np.float32]
     death_without_recurrence: NDArray[np.float32]
     death: NDArray[np.float32]
+    band: ForecastBand | None = None
+    typicality: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,13 +13,15 @@ from inference.contract import (
     BundleIdentity,
     BundleRefused,
     ContractBreach,
+    ForecastBand,
     ModelContract,
     ModelInput,
     ModelOutput,
 )
 
 INPUTS = ("static", "static_mask", "sequence", "sequence_mask", "years_since_surgery")
-OUTPUTS = ("recurrence", "death_without_recurrence", "death")
+CURVES = ("recurrence", "death_without_recurrence", "death")
+OUTPUTS = (*CURVES, "low", "high", "typicality")
 _TOLERANCE = 1e-5  # one model gives the same numbers on any processor within this
 _ROUNDING = 1e-6
 
@@ -30,7 +32,7 @@ class Predictor:
     def __init__(self, bundle: Bundle) -> None:
         """Build the session and prove it on the golden vectors. Raises BundleRefused naming what does not agree."""
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # a linear model gains nothing from more, and one thread is repeatable
+        options.intra_op_num_threads = 1  # a graph this small gains nothing from more, and one thread is repeatable
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         try:
@@ -62,32 +64,39 @@ class Predictor:
 
     def predict_many(self, model_inputs: Sequence[ModelInput]) -> list[ModelOutput]:
         """Several patients in one pass, in order. Raises ContractBreach."""
-        for model_input in model_inputs:
-            self._check_input(model_input)
-        feed = {name: np.stack([getattr(model_input, name) for model_input in model_inputs]) for name in INPUTS[:-1]}
-        years = [[model_input.years_since_surgery] for model_input in model_inputs]
-        feed[INPUTS[-1]] = np.asarray(years, dtype=np.float32)
-        curves = self._run(feed)
+        outputs = self._run(self._feed(model_inputs))
         return [
-            ModelOutput(recurrence=recurrence, death_without_recurrence=without, death=death)
-            for recurrence, without, death in zip(*curves, strict=True)
+            ModelOutput(
+                recurrence=recurrence,
+                death_without_recurrence=without,
+                death=death,
+                band=ForecastBand(low=low, high=high),
+                typicality=float(typicality[0]),
+            )
+            for recurrence, without, death, low, high, typicality in zip(*outputs, strict=True)
         ]
 
     def _run(self, feed: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        curves: list[NDArray[np.float32]] = self._session.run(list(OUTPUTS), feed)
-        rows = next(iter(feed.values())).shape[0]
-        for name, curve in zip(OUTPUTS, curves, strict=True):
-            if curve.shape != (rows, self.contract.horizon_quarters):
+        outputs: list[NDArray[np.float32]] = self._session.run(list(OUTPUTS), feed)
+        rows, quarters = next(iter(feed.values())).shape[0], self.contract.horizon_quarters
+        banded = (rows, len(CURVES), quarters)
+        shapes = (*((rows, quarters) for _ in CURVES), banded, banded, (rows, 1))
+        for name, output, shape in zip(OUTPUTS, outputs, shapes, strict=True):
+            if output.shape != shape:
                 raise ContractBreach(f"{name} has another shape than the contract")
-            if not np.isfinite(curve).all() or curve.min() < 0.0 or curve.max() > 1.0:
+            if not np.isfinite(output).all() or output.min() < 0.0 or output.max() > 1.0:
                 raise ContractBreach(f"{name} is not a probability")
-            if (np.diff(curve, axis=1) < -_ROUNDING).any():
+            if name != OUTPUTS[-1] and (np.diff(output, axis=-1) < -_ROUNDING).any():
                 raise ContractBreach(f"{name} falls with the horizon")
-        if (curves[0] + curves[1] > 1.0 + _ROUNDING).any():
+        curves, low, high = np.stack(outputs[: len(CURVES)], axis=1), *outputs[len(CURVES) : -1]
+        if (curves[:, 0] + curves[:, 1] > 1.0 + _ROUNDING).any():
             raise ContractBreach("exclusive outcomes exceed certainty")
-        return curves
+        if (low > curves + _ROUNDING).any() or (high < curves - _ROUNDING).any():
+            raise ContractBreach("the forecast lies outside its band")
+        return outputs
 
-    def _check_input(self, model_input: ModelInput) -> None:
+    def _feed(self, model_inputs: Sequence[ModelInput]) -> dict[str, NDArray[np.float32]]:
+        """The inputs stacked, (B, ...), each checked; numbers are checked on the stack, which costs once per batch."""
         contract = self.contract
         table = (contract.sequence_length, len(contract.sequence))
         shapes = {
@@ -97,14 +106,19 @@ class Predictor:
             "sequence_mask": table,
             "sequence_age_days": table[:1],
         }
+        stacked = {}
         for name, shape in shapes.items():
-            array = getattr(model_input, name)
-            if array.shape != shape or array.dtype != np.float32:
+            arrays = [getattr(model_input, name) for model_input in model_inputs]
+            if any(array.shape != shape or array.dtype != np.float32 for array in arrays):
                 raise ContractBreach(f"{name} is not float32 of the contract's shape")
-            if not np.isfinite(array).all():
+            stacked[name] = np.stack(arrays)
+            if not np.isfinite(stacked[name]).all():
                 raise ContractBreach(f"{name} is not finite")
-        if not np.isfinite(model_input.years_since_surgery) or model_input.years_since_surgery < 0:
+        years = np.array([[model_input.years_since_surgery] for model_input in model_inputs], dtype=np.float32)
+        if not np.isfinite(years).all() or years.min() < 0:
             raise ContractBreach("years_since_surgery is not a time after surgery")
+        stacked[INPUTS[-1]] = years
+        return {name: stacked[name] for name in INPUTS}
 
     def _prove(self) -> None:
         golden = self._bundle.golden
