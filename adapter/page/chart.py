@@ -65,7 +65,12 @@ def _add_band(drawing: Drawing, curve: Curve, scale: _Scale, colour: Color) -> N
     low = [(0, 0.0), *((point.years, float(point.low or 0)) for point in banded)]
     high = [(point.years, float(point.high or 0)) for point in banded]
     corners = [edge for years, percent in [*low, *reversed(high)] for edge in (scale.x(years), scale.y(percent))]
-    drawing.add(Polygon(corners, fillColor=colour, fillOpacity=0.12, strokeColor=None))
+    drawing.add(Polygon(corners, fillColor=_faint(colour), strokeColor=None))
+
+
+def _faint(colour: Color) -> Color:
+    """Nearly transparent: bands lie on each other."""
+    return Color(colour.red, colour.green, colour.blue, alpha=0.14)
 
 
 def _add_curve(drawing: Drawing, curve: Curve, scale: _Scale, colour: Color) -> None:

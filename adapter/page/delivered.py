@@ -10,8 +10,7 @@ from decimal import Decimal
 import msgspec
 
 from adapter.errors import MalformedResource
-
-BAND = "urn:adjuvant:forecast-band"
+from adapter.fhir.encode import FORECAST_BAND
 
 
 class _Element(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -96,7 +95,7 @@ class Prediction(_Element, frozen=True, kw_only=True):
     @property
     def band(self) -> Range | None:
         """Where the model says how sure it is."""
-        return next((one.value_range for one in self.extension if one.url == BAND), None)
+        return next((one.value_range for one in self.extension if one.url == FORECAST_BAND), None)
 
 
 class RiskAssessment(_Element, frozen=True, kw_only=True, tag_field="resourceType", tag=True):

@@ -15,7 +15,7 @@ from reportlab.platypus import Flowable, Frame, KeepInFrame, PageTemplate, Parag
 from reportlab.platypus.doctemplate import BaseDocTemplate
 
 from adapter.page.chart import WIDTH, draw
-from adapter.page.view import Page
+from adapter.page.view import Page, Point
 
 _MARGIN = 14 * mm
 _BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=8, leading=10, textColor=HexColor("#0f172a"))
@@ -87,11 +87,13 @@ def _verdict(word: str) -> Paragraph:
 def _numbers(page: Page) -> Table:
     horizons = [point.years for point in page.curves[0].points] if page.curves else []
     head = [_words("", _SMALL), *(_words(f"{years} y", _SMALL) for years in horizons)]
-    rows = [
-        [_words(curve.outcome, _SMALL), *(_words(str(point), _SMALL) for point in curve.points)]
-        for curve in page.curves
-    ]
+    rows = [[_words(curve.outcome, _SMALL), *(_number(point) for point in curve.points)] for curve in page.curves]
     return Table([head, *rows], style=_LINES, hAlign="LEFT")
+
+
+def _number(point: Point) -> Paragraph:
+    band = f"<br/>{escape(point.band)}" if point.band else ""
+    return Paragraph(f"<b>{escape(point.number)}</b>{band}", _SMALL)
 
 
 def _beside(drawing: Drawing, numbers: Table, width: float) -> Table:

@@ -25,10 +25,15 @@ class Point:
     low: Decimal | None = None
     high: Decimal | None = None
 
-    def __str__(self) -> str:
-        """As it stands everywhere on the page."""
-        band = "" if self.low is None else f" ({self.low} to {self.high} %)"
-        return f"{self.percent} %{band}"
+    @property
+    def number(self) -> str:
+        """The prediction as it stands everywhere on the page."""
+        return f"{self.percent} %"
+
+    @property
+    def band(self) -> str:
+        """Its band, empty where the model has none."""
+        return "" if self.low is None else f"{self.low} to {self.high}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +125,9 @@ def _point(prediction: Prediction) -> Point:
 
 def _headline(curves: Iterable[Curve]) -> str:
     said = [(curve.outcome, point) for curve in curves for point in curve.points if point.years == _HEADLINE_YEARS]
-    return f"Within {_HEADLINE_YEARS} years: " + "; ".join(f"{outcome.lower()} {point}" for outcome, point in said)
+    return f"Within {_HEADLINE_YEARS} years: " + "; ".join(
+        f"{outcome.lower()} {point.number}" for outcome, point in said
+    )
 
 
 def _is_follow_up(detail: Detail) -> bool:
