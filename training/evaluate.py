@@ -172,6 +172,8 @@ def headline(evaluation: Evaluation) -> dict[str, float]:
             numbers[f"{row.endpoint} {row.year} years slope"] = round(row.slope, 3)
     for transfer in evaluation.transfer:
         numbers[f"{transfer.endpoint} external harrell"] = round(transfer.concordance[OURS], 4)
+        ratio = transfer.calibration.observed / transfer.calibration.expected
+        numbers[f"{transfer.endpoint} external O/E"] = round(ratio, 3)
     for group in evaluation.subgroups:
         if group.concordance is not None:
             numbers[f"{group.endpoint} {group.name}"] = round(group.concordance, 3)

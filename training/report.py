@@ -302,7 +302,10 @@ def model_card(contract: ModelContract, numbers: Mapping[str, float], data: Sequ
         f"{measured(f'{endpoint} 2 years O/E')}, slope {measured(f'{endpoint} 2 years slope')}"
         for endpoint in ("RFS", "OS")
     )
-    external = ", ".join(f"{endpoint} {measured(f'{endpoint} external harrell')}" for endpoint in ("RFS", "OS"))
+    external = "; ".join(
+        f"{endpoint} C {measured(f'{endpoint} external harrell')}, O/E at 2 years {measured(f'{endpoint} external O/E')}"
+        for endpoint in ("RFS", "OS")
+    )
     fairness = ", ".join(
         f"{group} {measured(f'OS {group}')}" for group in ("men", "women", "under 70 years", "70 years and over")
     )
@@ -356,7 +359,7 @@ def model_card(contract: ModelContract, numbers: Mapping[str, float], data: Sequ
         ("external validation: process", "fitted on HANCOCK alone, frozen, scored once; docs/evaluation.md"),
         ("validity, internal", f"cross-validated: {internal}"),
         ("fairness, internal", f"C for OS: {fairness}; more groups in docs/evaluation.md"),
-        ("validity, external", f"C on TCGA-HNSC: {external}"),
+        ("validity, external", f"TCGA-HNSC, before any recalibration: {external}"),
         ("fairness, external", "not known"),
         ("outcome evaluations", "none"),
         ("validity monitoring", "not established; every forecast is kept with its inputs for replay"),
