@@ -1,7 +1,7 @@
 """Pull speed: 20 patients with 200 Observations each, in five link styles, against a bare httpx and orjson loop.
 
-Both read the same pages from the same stub process in turn; the median of the ratios of the rounds is the result. Ours removes
-duplicates, checks every resource's owner and every page's JSON, and counts; the bare loop does none of this.
+Both read the same pages from the same stub process in turn; the median of the rounds' ratios is the result. Ours
+removes duplicates, checks every resource's owner and every page's JSON, and counts; the bare loop does none of this.
 Memory: the peak of a process that reads 1,000 patients over the peak of one that reads 10.
 """
 
