@@ -9,11 +9,16 @@ from pathlib import Path
 
 import torch
 
-from training.studies import images, radcure
+from training.studies import images, landmarks, radcure, treatment
 from training.studies.effort import Effort
 from training.studies.findings import Findings, write_findings, write_overview
 
-STUDIES: Mapping[str, Callable[[Path, Effort], Findings]] = {"radcure": radcure.study, "images": images.study}
+STUDIES: Mapping[str, Callable[[Path, Effort], Findings]] = {
+    "radcure": radcure.study,
+    "landmarks": landmarks.study,
+    "images": images.study,
+    "treatment": treatment.study,
+}
 PREDICTIONS = "radcure_predictions.csv"  # beside the pages' folder
 
 

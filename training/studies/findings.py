@@ -32,6 +32,14 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One question of a study: what it wanted and what it found."""
+
+    gates: tuple[Gate, ...]
+    tables: tuple[Table, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """One study. slug: the name of its two files. data: SHA-256 of the files it read."""
 

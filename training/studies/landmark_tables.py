@@ -85,3 +85,13 @@ def logarithm(known: Known, name: str) -> float:
     """Natural logarithm; NaN where there is no positive value."""
     value = known.get(name, math.nan)
     return math.log(value) if value > 0.0 else math.nan
+
+
+def recent(patient: LongitudinalPatient, landmark: float, name: str) -> float:
+    """Mean logarithm of one value over its newest three visits so far; NaN where there is none."""
+    values = [
+        math.log(visit.values[name])
+        for visit in patient.visits
+        if visit.years <= landmark and visit.values.get(name, 0.0) > 0.0
+    ]
+    return float(np.mean(values[-3:])) if values else math.nan

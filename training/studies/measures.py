@@ -92,39 +92,6 @@ def calibration(outcomes: Outcomes, risk: Floats, horizon: float) -> tuple[float
     return observed / float(risk.mean()), float(slope)
 
 
-def hazard_ratio(outcomes: Outcomes, treated: NDArray[np.bool_], adjust: Floats | None = None) -> tuple[float, float]:
-    """Hazard ratio of the treated by Cox, and the standard error of its logarithm. adjust: (N, P), further covariates.
-
-    Newton's method with Breslow's ties, written here for its standard error, which scikit-survival does not give.
-    """
-    columns = treated.astype(np.float64)[:, None] if adjust is None else np.column_stack([treated, adjust])
-    covariates = columns - columns.mean(axis=0)
-    order = np.argsort(-outcomes.years, kind="stable")
-    covariates, years, died = covariates[order], outcomes.years[order], outcomes.died[order]
-    last = np.searchsorted(-years, -years, side="right") - 1  # everyone tied in time is at risk together
-    weights = np.zeros(covariates.shape[1])
-    information = np.eye(covariates.shape[1])
-    for _ in range(25):
-        relative = np.exp(covariates @ weights)
-        total = np.cumsum(relative)[last][died]
-        first = np.cumsum(relative[:, None] * covariates, axis=0)[last][died] / total[:, None]
-        products = relative[:, None, None] * covariates[:, :, None] * covariates[:, None, :]
-        second = np.cumsum(products, axis=0)[last][died] / total[:, None, None]
-        score = (covariates[died] - first).sum(axis=0)
-        information = (second - first[:, :, None] * first[:, None, :]).sum(axis=0)
-        step = np.linalg.solve(information, score)
-        weights = weights + step
-        if np.abs(step).max() < _SMALLEST:
-            break
-    return float(np.exp(weights[0])), float(np.sqrt(np.linalg.inv(information)[0, 0]))
-
-
-def ratio_interval(ratio: float, error: float) -> str:
-    """Hazard ratio with its normal 95 % interval."""
-    low, high = (ratio * math.exp(sign * _NORMAL_95 * error) for sign in (-1.0, 1.0))
-    return f"{ratio:.2f} ({low:.2f}-{high:.2f})"
-
-
 def stratified_folds(
     strata: NDArray[np.bool_], *, folds: int, repeats: int, seed: int
 ) -> Iterator[tuple[Integers, Integers]]:
