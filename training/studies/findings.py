@@ -65,10 +65,14 @@ def write_findings(folder: Path, findings: Findings) -> None:
     (folder / f"{findings.slug}.json").write_text(f"{text}\n", encoding="utf-8")
 
 
-def write_overview(folder: Path, studies: Iterable[Findings]) -> None:
-    """README.md: every gate of every study that ran, the failed ones too."""
-    rows = tuple((f"[{one.title}]({one.slug}.md)", *_gate_row(gate)) for one in studies for gate in one.gates)
-    table = Table(caption="", header=("study", "gate", "wanted", "measured", "result"), rows=rows)
+def write_overview(folder: Path, slugs: Iterable[str]) -> None:
+    """README.md: every gate of every study whose page is there, the failed ones too."""
+    rows: list[tuple[Cell, ...]] = []
+    for slug in slugs:
+        if (folder / f"{slug}.json").exists():
+            page = json.loads((folder / f"{slug}.json").read_text(encoding="utf-8"))
+            rows += [(f"[{page['title']}]({slug}.md)", *_gate_row(Gate(**gate))) for gate in page["gates"]]
+    table = Table(caption="", header=("study", "gate", "wanted", "measured", "result"), rows=tuple(rows))
     lines = ["# Evidence beside the shipped model", "", f"Written by `{COMMAND}`.", "", *_lines(table)]
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
