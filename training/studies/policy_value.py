@@ -13,7 +13,7 @@ import numpy as np
 
 from training.studies.effort import Effort
 from training.studies.findings import Answer, Cell, Gate, Table
-from training.studies.implied_effect import CANCER, FORECAST_YEARS, OTHER, implied_ratio
+from training.studies.implied_effect import CANCER, FORECAST_YEARS, OTHER
 from training.studies.measures import Floats, Outcomes
 from training.studies.ridge_cox import Scaling
 from training.studies.simulated_trial import (
@@ -35,6 +35,8 @@ _PROGNOSIS_ALPHA = 50.0
 _GATE_GAIN, _GATE_SILENCE = 0.70, 0.40
 _NOTHING = 1e-9  # five-year survival that counts as no gain at all
 _MOST = 0.5
+_TRUTH_COPIES = 12  # of every row, for the trial that stands for the truth
+_FRAILTY_HAZARD, _FRAILTY_CHOICE = 0.5, 0.8  # log hazard and log odds of treatment per standard deviation
 
 World = Callable[[CauseOfDeath, np.random.Generator], tuple[Floats, Floats]]
 
@@ -170,30 +172,40 @@ def _probability_of_benefit(prognosis: Hazards, seed: int) -> Floats:
 
 
 def confounding_bias(causes: CauseOfDeath, effort: Effort) -> Table:
-    """How far Cox misses the simulated truth where treatment was chosen, and where it was drawn by lot."""
-    truth = true_hazards(causes)
-    adjust = Scaling.of(causes.table).apply(causes.table)
-    chance = propensity(causes)
-    names = ("chosen by physicians, unadjusted", "chosen by physicians, adjusted", "drawn by lot, unadjusted")
-    missed: dict[str, list[float]] = {name: [] for name in names}
+    """How far Cox misses the simulated truth: by lot, chosen on what is recorded, chosen on a frailty that is not."""
+    hazards, adjust, chance = true_hazards(causes), Scaling.of(causes.table).apply(causes.table), propensity(causes)
+    missed: dict[str, list[float]] = {}
     for seed in range(_SEED, _SEED + (_REPLICATES if effort is Effort.FULL else 1)):
         draw = np.random.default_rng(seed)
         ratios = _trial_world(causes, draw)
-        wanted = np.log(implied_ratio(truth, float(ratios[0][0]), float(ratios[1][0]), float(GRID_YEARS[-1])))
-        chosen, drawn = draw.random(len(chance)) < chance, draw.random(len(chance)) < chance.mean()
-        by_choice, by_lot = (_all_deaths(simulate(truth, treated, ratios, draw)) for treated in (chosen, drawn))
-        found = (
-            hazard_ratio(by_choice, chosen),
-            hazard_ratio(by_choice, chosen, adjust),
-            hazard_ratio(by_lot, drawn),
-        )
-        for name, ratio in zip(names, found, strict=True):
-            missed[name].append(ratio.mean - wanted)
+        frailty = draw.normal(size=len(chance))
+        frail = _multiplied(hazards, np.exp(_FRAILTY_HAZARD * frailty))
+        # the truth: what a trial of many thousand such patients, censored alike, would report
+        many = np.tile(np.arange(len(chance)), _TRUTH_COPIES)
+        by_lot = draw.random(len(many)) < _MOST
+        large = simulate(hazards.at(many), by_lot, (ratios[0][many], ratios[1][many]), draw)
+        wanted = hazard_ratio(_all_deaths(large), by_lot).mean
+        drawn, chosen = draw.random(len(chance)) < chance.mean(), draw.random(len(chance)) < chance
+        seen = 1.0 / (1.0 / chance - 1.0) * np.exp(-_FRAILTY_CHOICE * frailty)
+        hidden = draw.random(len(chance)) < seen / (1.0 + seen)
+        lottery, recorded = (_all_deaths(simulate(hazards, arm, ratios, draw)) for arm in (drawn, chosen))
+        unrecorded = _all_deaths(simulate(frail, hidden, ratios, draw))
+        for name, ratio in (
+            ("by lot", hazard_ratio(lottery, drawn)),
+            ("chosen on recorded covariates, unadjusted", hazard_ratio(recorded, chosen)),
+            ("chosen on recorded covariates, adjusted", hazard_ratio(recorded, chosen, adjust)),
+            ("chosen on a frailty that nobody recorded, adjusted", hazard_ratio(unrecorded, hidden, adjust)),
+        ):
+            missed.setdefault(name, []).append(ratio.mean - wanted)
     return Table(
         caption="Why no contrast is learned from who was treated: error of the log hazard ratio, **simulated**",
         header=("treatment (simulated)", "mean error", "standard deviation over replicates"),
         rows=tuple((name, float(np.mean(errors)), float(np.std(errors))) for name, errors in missed.items()),
     )
+
+
+def _multiplied(hazards: Hazards, factor: Floats) -> Hazards:
+    return Hazards(cancer=hazards.cancer * factor[:, None], other=hazards.other * factor[:, None])
 
 
 def _all_deaths(course: Course) -> Outcomes:

@@ -61,7 +61,8 @@ _PARAGRAPHS = (
     "Every number about policies is **simulated**: whole real covariate rows, hazards fitted by cause, treatment given "
     "by a confounded rule, effects drawn from the trials' intervals. As observed: each patient as the simulated "
     "physicians treated them; who gets no advice keeps that. The oracle knows every true benefit, the drawn effect "
-    "included; with the true prognosis and only the published effect, less can be had. "
+    "included; the column beside it shows what the true prognosis with only the published effect earns, which is well "
+    "below the oracle as well. "
     "The gate reads the most cautious line that still abstains on no more than 40 %: at the 95 % that the "
     "nulls demand, the published intervals are too wide to say anything for most.",
 )
