@@ -95,3 +95,9 @@ def recent(patient: LongitudinalPatient, landmark: float, name: str) -> float:
         if visit.years <= landmark and visit.values.get(name, 0.0) > 0.0
     ]
     return float(np.mean(values[-3:])) if values else math.nan
+
+
+def mean_of_newest(patient: LongitudinalPatient, landmark: float, name: str, count: int) -> float:
+    """Mean of one value, as it is, over its newest visits so far; NaN where there is none."""
+    values = [visit.values[name] for visit in patient.visits if visit.years <= landmark and name in visit.values]
+    return float(np.mean(values[-count:])) if values else math.nan

@@ -11,16 +11,18 @@ import pytest
 pytest.importorskip("torch", reason="torch is in .venv-train only: make test-train")
 
 from training.cohorts.longitudinal import LongitudinalPatient, Visit
+from training.studies.landmark_problems import PBC
 from training.studies.landmark_tables import (
     Describe,
     age_of_newest,
     at_landmark,
     at_landmarks,
     last_known,
+    mean_of_newest,
     recent,
     slope,
 )
-from training.studies.landmarks import PBC, _splits
+from training.studies.landmarks import _splits
 
 _PATIENT = LongitudinalPatient(
     patient_id="1",
@@ -56,6 +58,7 @@ def test_slope_and_recent_mean_on_paper() -> None:
     assert slope(_PATIENT, 2.0, "bilirubin_mg_per_dl") == pytest.approx(1.0)
     assert recent(_PATIENT, 2.0, "bilirubin_mg_per_dl") == pytest.approx(0.5)
     assert slope(_PATIENT, 0.5, "bilirubin_mg_per_dl") == 0.0
+    assert mean_of_newest(_PATIENT, 2.0, "albumin_g_per_dl", 3) == 4.0
     assert math.isnan(recent(_PATIENT, 2.0, "platelets_10_9_per_l"))
 
 
