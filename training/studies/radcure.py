@@ -23,7 +23,7 @@ from training.cohorts.radcure import (
     read_test_inputs,
 )
 from training.studies.effort import Effort
-from training.studies.findings import Findings, Gate, Table, digest_of_data, within
+from training.studies.findings import Cell, Findings, Gate, Table, digest_of_data, within
 from training.studies.hazard_net import HazardNet, NetSettings
 from training.studies.measures import (
     Floats,
@@ -35,9 +35,10 @@ from training.studies.measures import (
     paired_difference,
     stratified_folds,
 )
-from training.studies.radcure_covariates import engineered_columns, plain_columns
+from training.studies.radcure_covariates import engineered_columns, plain_columns, stage_columns
 from training.studies.recalibration import from_log_log, inner_recalibration, log_log
 from training.studies.ridge_cox import RidgeCox
+from training.studies.tree_baselines import boosting_score, forest_score
 
 FOLDER = "radcure"
 _HORIZON, _ORDER_AT = 2.0, 4.0  # years: the challenge's forecast; where patients are ordered for the concordance
@@ -118,7 +119,11 @@ def study(data: Path, effort: Effort) -> Findings:
             within("observed over expected, 2 years", ratio, _CALIBRATED),
             within("calibration slope, 2 years", slope, _CALIBRATED),
         ),
-        tables=(_fold_table(folds), _rolling_table(rolling)),
+        tables=(
+            _fold_table(folds),
+            _baseline_table(rows, stage_columns(patients), tested, folds, effort),
+            _rolling_table(rolling),
+        ),
     )
 
 
@@ -202,6 +207,34 @@ def _cross_validate(rows: _Rows, tested: np.ndarray, effort: Effort) -> tuple[_S
         if fold < _FOLDS:
             held_out[test] = _recalibrated(training, forecasts[_STRONG].two_years, effort)
     return scores, held_out
+
+
+def _baseline_table(rows: _Rows, stages: Floats, tested: np.ndarray, scores: _Scores, effort: Effort) -> Table:
+    """Stage alone, a forest and boosted trees, on the folds of the first repeat, beside our two there."""
+    inside, outside = np.flatnonzero(tested), np.flatnonzero(~tested)
+    outcomes = rows.outcomes.at(inside)
+    early = outcomes.died & (outcomes.years <= _HORIZON)
+    found: dict[str, list[tuple[float, float]]] = {}
+    for train, test in list(stratified_folds(early, folds=_FOLDS, repeats=1, seed=_SEED))[
+        : _FOLDS if effort is Effort.FULL else 1
+    ]:
+        fitting, testing = np.concatenate([inside[train], outside]), inside[test]
+        training, table = rows.outcomes.at(fitting), rows.engineered
+        for name, score in (
+            ("stage groups, ridge Cox", RidgeCox(stages[fitting], training, _BASE_ALPHA).score(stages[testing])),
+            ("random survival forest", forest_score(table[fitting], training, table[testing])),
+            ("gradient-boosted trees", boosting_score(table[fitting], training, table[testing])),
+        ):
+            seen = rows.outcomes.at(testing)
+            found.setdefault(name, []).append((area_under_curve(seen, score, _HORIZON), concordance(seen, score)))
+    lines: list[tuple[Cell, ...]] = [
+        (name, float(np.mean([area for area, _ in pairs])), float(np.mean([order for _, order in pairs])))
+        for name, pairs in found.items()
+    ]
+    for model in (_BASE, _STRONG):
+        first = scores.area[model][:_FOLDS], scores.concordance[model][:_FOLDS]
+        lines.append((model, float(np.mean(first[0])), float(np.mean(first[1]))))
+    return Table(caption="Other baselines, first repeat", header=("model", "AUC 2 y", "C"), rows=tuple(lines))
 
 
 def _roll(rows: _Rows, tested: np.ndarray, years: np.ndarray, effort: Effort) -> _Scores:

@@ -45,6 +45,11 @@ def plain_columns(patients: Sequence[RadcurePatient]) -> Floats:
     return _table(columns, patients)
 
 
+def stage_columns(patients: Sequence[RadcurePatient]) -> Floats:
+    """(N, P): one column per stage group of the 7th edition, nothing else."""
+    return _table(_one_hot(lambda p: p.stage, _STAGES), patients)
+
+
 def engineered_columns(patients: Sequence[RadcurePatient]) -> Floats:
     """(N, P): hinges, thresholds, logarithms and the interactions that the disease suggests."""
     return _table([*_person(), *_disease(), *_treatment()], patients)

@@ -114,3 +114,14 @@ def test_a_follow_up_of_zero_or_below_is_refused() -> None:
     """A negative time is an error with the id, not a clamp."""
     with pytest.raises(UnusableInput, match="RADCURE-0000: follow-up must lie above zero"):
         _outcome({"patient_id": "RADCURE-0000", "Length FU": "-10.7", "Status": "Alive"})
+
+
+def test_no_person_is_hidden_under_two_identifiers(
+    development: tuple[RadcurePatient, ...], tested: tuple[RadcurePatient, ...]
+) -> None:
+    """The duplicate-patient scan: nobody of the test shares age, sex, start, site, stage and dose with development."""
+
+    def trait(row: RadcurePatient) -> tuple[object, ...]:
+        return (row.age_years, row.male, row.radiotherapy_start, row.site, row.tumour, row.nodes, row.dose_gy)
+
+    assert not {trait(row) for row in development} & {trait(row) for row in tested}

@@ -79,3 +79,13 @@ def test_recalibration_keeps_the_order_and_meets_the_mean() -> None:
     after = fitted.apply(shrunk)
     assert (np.argsort(after) == np.argsort(shrunk)).all()
     assert log_log(after).std() > log_log(shrunk).std()
+
+
+def test_permuted_labels_teach_nothing() -> None:
+    """The leak test: with outcomes permuted in either half, the net orders the half it never saw like a coin."""
+    table, outcomes = _made_up(1200)
+    shuffled = outcomes.at(np.random.default_rng(8).permutation(600))
+    net = HazardNet(table[:600], shuffled, _SETTINGS)
+    later = outcomes.at(np.arange(600, 1200))
+    draws = np.random.default_rng(9)
+    assert concordance(later.at(draws.permutation(600)), net.risk(table[600:], 2.0)) == pytest.approx(0.5, abs=0.05)
