@@ -10,7 +10,7 @@ CYCLES ?=
 # Public research data for parity, training and some tests; where it is absent they skip and say so.
 export ADJUVANT_DATA ?= $(realpath ../shared/data)
 
-.PHONY: help setup setup-test demo test test-fast test-real lint bench parity train-setup test-train train evaluate lock peers clean
+.PHONY: help setup setup-test demo test test-fast test-real lint bench parity train-setup test-train train evaluate evidence lock peers clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -66,6 +66,9 @@ train: train-setup  ## train the shipped bundle again from ADJUVANT_DATA, some m
 
 evaluate: train-setup  ## cross-validate against every baseline and write docs/evaluation.md, under an hour
 	.venv-train/bin/python -m training.evaluate --data "$(ADJUVANT_DATA)" $(ARGS)
+
+evidence: train-setup  ## studies beside the shipped model: other cohorts, images, dynamics, treatment; docs/evaluation/
+	.venv-train/bin/python -m training.studies --data "$(ADJUVANT_DATA)" --out docs/evaluation $(ARGS)
 
 test-train: train-setup  ## tests of the training code
 	.venv-train/bin/python -m pytest -q tests/training
