@@ -16,6 +16,7 @@
     │   ├── ForeignLink          a link that leaves the configured server
     │   ├── WrongPatient         data of another patient came back
     │   ├── AmbiguousPatient     merged, duplicated or conflicting identities
+    │   │   └── NoSuchPatient        not on the server, or deleted
     │   ├── ConflictingInstance  one SOP Instance UID, two contents
     │   ├── NoGeometry           a series that is not one regular volume
     │   ├── Unreadable           a file or pixel stream that cannot be decoded
@@ -120,6 +121,10 @@ class WrongPatient(BadData):
 
 class AmbiguousPatient(BadData):
     """Merged, duplicated or conflicting identities that no rule resolves."""
+
+
+class NoSuchPatient(AmbiguousPatient):
+    """The server does not have the patient, or no longer: also the end of a chain of merges that leads nowhere."""
 
 
 class ConflictingInstance(BadData):
