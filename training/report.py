@@ -13,6 +13,7 @@ from training.outcomes import ENDPOINTS
 from training.summary import MODELS, Evaluation, Transfer, difference, spread
 
 COMMAND = "make evaluate"
+_BESIDE = "Other cohorts, images, dynamics and treatment effects: [evaluation/](evaluation/README.md)."
 TRAIN_COMMAND = "make train"
 _BARS = {
     ("RFS", "harrell"): (0.717, math.inf), ("OS", "harrell"): (0.745, math.inf),
@@ -44,7 +45,7 @@ def _introduction(evaluation: Evaluation) -> Iterator[str]:
     counts = evaluation.counts
     yield "# Evaluation of the shipped model"
     yield ""
-    yield f"Written by `{COMMAND}`. Every number is on patients the fit never saw."
+    yield f"Written by `{COMMAND}`. Every number is on patients the fit never saw. {_BESIDE}"
     yield ""
     yield (
         f"Illness-death model: ten penalised hazard networks and one network distilled from a teacher (ridge Cox, boosted "
