@@ -13,6 +13,7 @@ from adapter.domain.outcome import Abstained, Case, DeadLetter, Delivered, Settl
 from adapter.engine.queue import SETTLED, Checkpoint, Transaction
 from adapter.engine.steps import RetryPolicy, attempt
 from adapter.errors import AdjuvantError, BadData, SeriesIncomplete, Transient, place_of
+from adapter.moments import Moment, reach
 from adapter.pipeline.assess import StepResult, conclude, deliver, gather, retrieve
 from adapter.pipeline.case_file import CaseFile, unseal
 from adapter.pipeline.ports import DecisionPorts, Ports
@@ -68,7 +69,12 @@ class AssessmentWork:
         if case_file_digest is None:
             raise ValueError(f"step {name} comes after gather, and there is no case file")
         if name == "decide":
-            return self._decide(case_file_digest)
+            reach(Moment.BEFORE_DECISION)
+            decided = self._decide(case_file_digest)
+            reach(Moment.DECIDED)
+            return decided
+        if name == "deliver":
+            reach(Moment.BEFORE_DELIVERY)
         case_file = unseal(self._ports.files.recall(case_file_digest), CaseFile)
         return _STEPS[name](case_file, self._ports)
 
