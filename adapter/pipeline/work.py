@@ -10,7 +10,7 @@ import structlog
 
 from adapter.domain.ids import ResourceVersion
 from adapter.domain.outcome import Abstained, Case, DeadLetter, Delivered, Settled, Skipped, WriteReceipt
-from adapter.engine.queue import SETTLED, Checkpoint, Transaction
+from adapter.engine.queue import SETTLED, STEPS, Checkpoint, Transaction
 from adapter.engine.steps import RetryPolicy, attempt
 from adapter.errors import AdjuvantError, BadData, SeriesIncomplete, Transient, place_of
 from adapter.moments import Moment, reach
@@ -20,7 +20,7 @@ from adapter.pipeline.ports import DecisionPorts, Ports
 from adapter.store.ledger import Ledger
 
 _CASE_FILE = "case_file"
-_MOST_CRASHES = 3
+_MOST_CRASHES = 5  # a decision, which runs native code, has a process of its own and three tries there
 Watching = Callable[[Case, str, Settled | None], None]
 """Called when a step of a case begins, and when the case is settled (step `settled`)."""
 
@@ -52,6 +52,7 @@ class AssessmentWork:
     def run_step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
         """One of the four steps; an error that no retry mends becomes the outcome, a bug of ours included."""
         self._watching(case, name, None)
+        self._ledger.begin_step(case, 1 + STEPS.index(name))
         case_file = str(checkpoint[_CASE_FILE]) if _CASE_FILE in checkpoint else None
         try:
             result = attempt(lambda: self._once(name, case, case_file), self._retries, wait=self._wait)
@@ -90,7 +91,7 @@ class AssessmentWork:
         self._watching(case, "settled", settled)
 
     def may_continue(self, case: Case, finished_steps: int) -> bool:
-        """A poison case that takes its worker down three times at one point is closed; all others go on."""
+        """A poison case in whose step a worker dies again and again is closed; all others go on."""
         crashes = self._ledger.count_crash(case, finished_steps)
         if crashes < _MOST_CRASHES:
             return True
