@@ -20,7 +20,7 @@ from adapter.pipeline.ports import DecisionPorts, Ports
 from adapter.store.ledger import Ledger
 
 _CASE_FILE = "case_file"
-_MOST_CRASHES = 5  # a decision, which runs native code, has a process of its own and three tries there
+_MOST_CRASHES = 10  # of a whole worker; a decision, which runs native code, has its own process and three tries there
 Watching = Callable[[Case, str, Settled | None], None]
 """Called when a step of a case begins, and when the case is settled (step `settled`)."""
 
