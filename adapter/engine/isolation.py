@@ -11,10 +11,12 @@ import os
 import queue
 import resource
 import signal
+import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Generic, Self, TypeVar
 
+from adapter.engine.steps import Interrupted
 from adapter.errors import StepCrashed
 
 _ATTEMPTS = 3
@@ -41,18 +43,23 @@ class Apart(Generic[_Answer]):
         for _ in range(processes):
             self._free.put(None)
         self._children: set[_Child[_Answer]] = set()
+        self._closed = threading.Event()
 
     def __enter__(self) -> Self:
         """Nothing runs yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End every process, whatever it is doing."""
+        """End every process, whatever it is doing; who still waits for an answer is interrupted."""
+        self._closed.set()
         for child in tuple(self._children):
             child.end()
 
     def ask(self, question: str) -> _Answer:
-        """The answer. Raises StepCrashed when three processes died on it, hung, or ran out of memory."""
+        """The answer. Raises StepCrashed when three processes died on it, hung, or ran out of memory.
+
+        Raises Interrupted when all are ended meanwhile.
+        """
         child = self._free.get()
         reason = ""
         try:
@@ -61,6 +68,8 @@ class Apart(Generic[_Answer]):
                 try:
                     return child.ask(question, self._seconds)
                 except _Died as death:
+                    if self._closed.is_set():
+                        raise Interrupted from death
                     reason = str(death)
                     child.end()
                     self._children.discard(child)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapter.engine.isolation import Apart
+from adapter.engine.steps import Interrupted
 from adapter.errors import StepCrashed
 from tests.fakes.trouble import prepare
 
@@ -57,6 +59,15 @@ def test_others_are_answered_beside_a_poison(apart: Apart[str]) -> None:
         answers = [pool.submit(apart.ask, str(number)).result() for number in range(20)]
         assert len(answers) == 20
         assert isinstance(poison.exception(), StepCrashed)
+
+
+def test_a_stop_interrupts_who_waits(apart: Apart[str]) -> None:
+    """F-02: an answer that the stop cut short is no crash: no process is started again, the case has no outcome."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(apart.ask, "hang")
+        time.sleep(1.0)
+        apart.__exit__()
+        assert isinstance(waiting.exception(timeout=10), Interrupted)
 
 
 def test_nothing_is_left_running(apart: Apart[str]) -> None:
