@@ -29,7 +29,10 @@ CISPLATIN_OK = "CISPLATIN_OK"
 # Rules that propose.py asks by name.
 IN_SCOPE, HIGH, INTERMEDIATE = "IN_SCOPE", "HIGH", "INT"
 # Features computed from others (findings.py), so that conditions may name them.
-DERIVED = frozenset({"distant_metastasis"})
+DERIVED: Mapping[str, frozenset[str]] = {
+    "distant_metastasis": frozenset({"yes", "no"}),
+    "ene_candidate": frozenset({"positive", "negative"}),
+}
 
 _MAX_NESTING = 32
 
@@ -158,6 +161,7 @@ class Policy:
 
     panel: title of the chosen cisplatin panel; panel_not_checked: its criteria that no feature answers.
     adjuvant_closed_days: after surgery; from then on no adjuvant treatment is proposed.
+    infers_ene: whether the site reads extranodal extension out of pN where pathology states none.
     """
 
     version: str
@@ -174,6 +178,7 @@ class Policy:
     panel: str
     panel_not_checked: str
     adjuvant_closed_days: float
+    infers_ene: bool
 
     def action(self, code: str) -> Action:
         """Return the row of one action. Raises KeyError for an action outside the closed set."""
@@ -228,6 +233,7 @@ class _Compiler:
             panel=self._panel.title,
             panel_not_checked=self._panel.not_checked,
             adjuvant_closed_days=self._threshold("adjuvant_closed_days", "[policy]"),
+            infers_ene=self._switch("infer_ene_from_pn", "[policy]"),
         )
         _require_known_names(policy, cited={code for row in self._table.panel for code in row.evidence})
         for panel in self._table.panel:
@@ -393,11 +399,12 @@ class _Compiler:
         return tuple(self._condition(row, owner, depth + 1) for row in rows if self._switched_on(row, owner))
 
     def _switched_on(self, row: ConditionRow, owner: str) -> bool:
-        if row.only_if is None:
-            return True
-        if row.only_if not in self._table.switches:
-            raise BadMapping(f"rule {owner} names the unknown switch {row.only_if}")
-        return self._table.switches[row.only_if].value
+        return row.only_if is None or self._switch(row.only_if, owner)
+
+    def _switch(self, name: str, owner: str) -> bool:
+        if name not in self._table.switches:
+            raise BadMapping(f"rule {owner} names the unknown switch {name}")
+        return self._table.switches[name].value
 
     def _named_rule(self, name: str, owner: str, depth: int) -> Condition:
         if name not in self._rows:
@@ -504,7 +511,7 @@ def _require_known_categories(owner: str, condition: Condition, policy: Policy) 
             _require_known_categories(owner, part, policy)
         case OneOf():
             feature = policy.features.get(condition.feature)
-            legal = feature.values if feature else frozenset({"yes", "no"})
+            legal = feature.values if feature else DERIVED[condition.feature]
             if (feature and feature.kind is FeatureKind.NUMBER) or not condition.categories <= legal:
                 raise BadMapping(f"rule {owner} asks {condition.feature} for a category it does not have")
         case Compared():
