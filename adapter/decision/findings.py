@@ -95,20 +95,18 @@ def findings_given(features: Mapping[str, object], landmark: datetime, policy: P
 
 
 def with_derived(found: Mapping[str, Finding], policy: Policy) -> Findings:
-    """Add what follows from other findings, and take away node counts that contradict each other.
+    """Add what follows from other findings.
 
-    Derived: creatinine clearance, distant metastasis, combined invasion, and what pN suggests about extranodal
-    extension, which stands for pathology only where the site says so.
+    Creatinine clearance, distant metastasis, combined invasion, whether node counts contradict each other, and what
+    pN suggests about extranodal extension, which stands for pathology only where the site says so.
     """
     derived = dict(found)
     candidate = _ene_candidate(found)
-    for finding in (_clearance(found), _distant_metastasis(found), _invasion(found), candidate):
+    for finding in (_clearance(found), _distant_metastasis(found), _invasion(found), _node_counts(found), candidate):
         if finding is not None:
             derived[finding.feature] = finding
     if candidate is not None and policy.infers_ene:
         derived["ene_path"] = replace(candidate, feature="ene_path")
-    if _more_positive_than_examined(found):
-        del derived["nodes_positive"], derived["nodes_examined"]
     return derived
 
 
@@ -389,12 +387,13 @@ def _ene_candidate(found: Mapping[str, Finding]) -> CodedFinding | None:
     return _coded("ene_candidate", answer, stage.sources)
 
 
-def _more_positive_than_examined(found: Mapping[str, Finding]) -> bool:
+def _node_counts(found: Mapping[str, Finding]) -> Finding | None:
     """More nodes positive than examined: one of the two is wrong, and nobody can say which (clinical.md 1b)."""
     positive, examined = found.get("nodes_positive"), found.get("nodes_examined")
-    return (
-        isinstance(positive, NumericFinding) and isinstance(examined, NumericFinding) and positive.low > examined.high
-    )
+    if not isinstance(positive, NumericFinding) or not isinstance(examined, NumericFinding):
+        return None
+    contradict = "yes" if positive.low > examined.high else "no"
+    return _coded("node_counts_contradict", contradict, tuple(sorted({*positive.sources, *examined.sources})))
 
 
 def _invasion(found: Mapping[str, Finding]) -> Finding | None:

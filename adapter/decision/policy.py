@@ -35,6 +35,7 @@ IN_SCOPE, HIGH, INTERMEDIATE = "IN_SCOPE", "HIGH", "INT"
 DERIVED: Mapping[str, frozenset[str]] = {
     "distant_metastasis": frozenset({"yes", "no"}),
     "ene_candidate": frozenset({"positive", "negative"}),
+    "node_counts_contradict": frozenset({"yes", "no"}),
 }
 
 _MAX_NESTING = 32
