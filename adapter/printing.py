@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapter.checkup import Finding
-from adapter.decision.propose import PolicyRow
+from adapter.decision.show import PolicyRow
 from adapter.store.ledger import LedgerEntry
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
