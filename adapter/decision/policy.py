@@ -260,6 +260,7 @@ class _Compiler:
         self._panel = self._chosen_panel()
         self._fresh = {row.key: row.fresh for row in self._table.feature}
         self._rows = {row.id: row.when for row in self._table.rule} | self._panel_conditions(self._panel)
+        self._compiled: dict[str, Condition] = {}
         self._require_unique()
 
     def policy(self) -> Policy:
@@ -394,7 +395,7 @@ class _Compiler:
         return Rule(
             code=code,
             title=title,
-            when=self._condition(when, code, 0),
+            when=self._named_rule(code, code, 0) if code in self._rows else self._condition(when, code, 0),
             parts=_direct_rules(when) if parts is None else parts,
             sentence=sentence,
             violated=violated,
@@ -472,9 +473,12 @@ class _Compiler:
         return self._table.switches[name].value
 
     def _named_rule(self, name: str, owner: str, depth: int) -> Condition:
+        """Return the rule's condition, one object however many rows name it, so that it is judged once."""
         if name not in self._rows:
             raise BadMapping(f"rule {owner} names the unknown rule {name}")
-        return self._condition(self._rows[name], owner, depth + 1)
+        if name not in self._compiled:
+            self._compiled[name] = self._condition(self._rows[name], owner, depth + 1)
+        return self._compiled[name]
 
     def _finding_condition(self, row: ConditionRow, owner: str) -> Condition:
         if row.feature is None or (row.feature not in self._fresh and row.feature not in DERIVED):

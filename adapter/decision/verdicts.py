@@ -16,7 +16,7 @@ from adapter.decision.policy import (
     Policy,
     Rule,
 )
-from adapter.decision.rules import Finding, Findings, judge
+from adapter.decision.rules import Finding, Findings, Judging
 from adapter.domain.plan import ActionVerdict, RiskGroup, RuleReason, Verdict
 from adapter.domain.tristate import TriState
 
@@ -37,22 +37,23 @@ class Decision:
 
 def decide(findings: Findings, policy: Policy) -> Decision:
     """Judge scope, risk group and every action. More findings settle more and overturn nothing."""
-    scope = judge(policy.rules[IN_SCOPE].when, findings).truth
-    group = _risk_group(findings, policy) if scope is TriState.TRUE else RiskGroup.UNKNOWN
+    judging = Judging(findings)
+    scope = judging.of(policy.rules[IN_SCOPE].when).truth
+    group = _risk_group(judging, policy) if scope is TriState.TRUE else RiskGroup.UNKNOWN
     return Decision(
         scope=scope,
         risk_group=group,
-        actions=tuple(_verdict_on(action, scope, findings, policy) for action in policy.actions),
-        reasons=tuple(_reasons(scope, findings, policy)),
+        actions=tuple(_verdict_on(action, scope, judging, policy) for action in policy.actions),
+        reasons=tuple(_reasons(scope, judging, policy)),
     )
 
 
 # ---- verdicts
 
 
-def _risk_group(findings: Findings, policy: Policy) -> RiskGroup:
-    high = judge(policy.rules[HIGH].when, findings).truth
-    intermediate = judge(policy.rules[INTERMEDIATE].when, findings).truth
+def _risk_group(judging: Judging, policy: Policy) -> RiskGroup:
+    high = judging.of(policy.rules[HIGH].when).truth
+    intermediate = judging.of(policy.rules[INTERMEDIATE].when).truth
     if high is TriState.TRUE:
         return RiskGroup.HIGH
     if high is TriState.UNKNOWN or intermediate is TriState.UNKNOWN:
@@ -60,15 +61,15 @@ def _risk_group(findings: Findings, policy: Policy) -> RiskGroup:
     return RiskGroup.INTERMEDIATE if intermediate is TriState.TRUE else RiskGroup.LOW
 
 
-def _verdict_on(action: Action, scope: TriState, findings: Findings, policy: Policy) -> ActionVerdict:
+def _verdict_on(action: Action, scope: TriState, judging: Judging, policy: Policy) -> ActionVerdict:
     if scope is TriState.FALSE:
-        return ActionVerdict(action=action.code, verdict=action.out_of_scope, reasons=_scope_reasons(findings, policy))
+        return ActionVerdict(action=action.code, verdict=action.out_of_scope, reasons=_scope_reasons(judging, policy))
     if scope is TriState.UNKNOWN:
-        return ActionVerdict(action=action.code, verdict=action.undecided, reasons=_scope_reasons(findings, policy))
-    return _verdict_in_scope(action, findings)
+        return ActionVerdict(action=action.code, verdict=action.undecided, reasons=_scope_reasons(judging, policy))
+    return _verdict_in_scope(action, judging)
 
 
-def _verdict_in_scope(action: Action, findings: Findings) -> ActionVerdict:
+def _verdict_in_scope(action: Action, judging: Judging) -> ActionVerdict:
     """Walk the decision list, keeping every verdict that unknown lines leave possible; decide where they agree.
 
     What stays possible only shrinks with more findings, so a missing one can never buy a recommendation.
@@ -76,7 +77,7 @@ def _verdict_in_scope(action: Action, findings: Findings) -> ActionVerdict:
     possible: list[tuple[Verdict, RuleReason]] = []
     missing: set[str] = set()
     for line in action.lines:
-        judged = judge(line.when, findings)
+        judged = judging.of(line.when)
         missing |= judged.missing if judged.truth is TriState.UNKNOWN else set()
         if judged.truth is not TriState.FALSE:
             reason = RuleReason(
@@ -91,7 +92,7 @@ def _verdict_in_scope(action: Action, findings: Findings) -> ActionVerdict:
     verdicts = {verdict for verdict, _ in possible}
     if len(verdicts) == 1:
         return ActionVerdict(action=action.code, verdict=verdicts.pop(), reasons=(possible[-1][1],))
-    undecided = _cannot_assess(action.code, action.title, missing, findings)
+    undecided = _cannot_assess(action.code, action.title, missing, judging.findings)
     verdict = Verdict.DISCORDANT if verdicts <= _ADVICE_AGAINST else action.undecided
     return ActionVerdict(action=action.code, verdict=verdict, reasons=(undecided,))
 
@@ -99,53 +100,53 @@ def _verdict_in_scope(action: Action, findings: Findings) -> ActionVerdict:
 # ---- reasons
 
 
-def _reasons(scope: TriState, findings: Findings, policy: Policy) -> Iterable[RuleReason]:
+def _reasons(scope: TriState, judging: Judging, policy: Policy) -> Iterable[RuleReason]:
     """Scope first; within scope the risk group, then cisplatin, then the flags."""
-    yield from _scope_reasons(findings, policy)
+    yield from _scope_reasons(judging, policy)
     if scope is TriState.TRUE:
-        high = judge(policy.rules[HIGH].when, findings).truth
-        yield from _part_reasons(policy.rules[HIGH], high, findings, policy)
+        high = judging.of(policy.rules[HIGH].when).truth
+        yield from _part_reasons(policy.rules[HIGH], high, judging, policy)
         if high is not TriState.TRUE:
-            intermediate = judge(policy.rules[INTERMEDIATE].when, findings).truth
-            yield from _part_reasons(policy.rules[INTERMEDIATE], intermediate, findings, policy)
-        yield from _cisplatin_reasons(findings, policy)
+            intermediate = judging.of(policy.rules[INTERMEDIATE].when).truth
+            yield from _part_reasons(policy.rules[INTERMEDIATE], intermediate, judging, policy)
+        yield from _cisplatin_reasons(judging, policy)
     for flag in policy.flags:
-        judged = judge(flag.when, findings)
+        judged = judging.of(flag.when)
         if judged.truth is TriState.TRUE:
             yield RuleReason(code=flag.code, sentence=flag.sentence, sources=judged.sources)
 
 
-def _scope_reasons(findings: Findings, policy: Policy) -> tuple[RuleReason, ...]:
+def _scope_reasons(judging: Judging, policy: Policy) -> tuple[RuleReason, ...]:
     """What puts the patient outside, else what keeps the scope open, else nothing."""
     parts = [policy.rules[code] for code in policy.rules[IN_SCOPE].parts]
-    judged = [(rule, judge(rule.when, findings)) for rule in parts]
+    judged = [(rule, judging.of(rule.when)) for rule in parts]
     outside = tuple(
         RuleReason(code=rule.code, sentence=rule.violated, evidence=rule.evidence, sources=judgement.sources)
         for rule, judgement in judged
         if judgement.truth is TriState.FALSE
     )
     return outside or tuple(
-        _cannot_assess(rule.code, rule.title, judgement.missing, findings)
+        _cannot_assess(rule.code, rule.title, judgement.missing, judging.findings)
         for rule, judgement in judged
         if judgement.truth is TriState.UNKNOWN
     )
 
 
-def _part_reasons(whole: Rule, truth: TriState, findings: Findings, policy: Policy) -> Iterable[RuleReason]:
+def _part_reasons(whole: Rule, truth: TriState, judging: Judging, policy: Policy) -> Iterable[RuleReason]:
     """Name the parts that made the whole true or left it open; a false whole needs no words."""
     if truth is TriState.UNKNOWN:
-        yield _cannot_assess(whole.code, whole.title, judge(whole.when, findings).missing, findings)
+        yield _cannot_assess(whole.code, whole.title, judging.of(whole.when).missing, judging.findings)
     for code in whole.parts:
         rule = policy.rules[code]
-        judged = judge(rule.when, findings)
+        judged = judging.of(rule.when)
         if truth is TriState.TRUE and judged.truth is TriState.TRUE:
             yield RuleReason(code=code, sentence=rule.sentence, evidence=rule.evidence, sources=judged.sources)
 
 
-def _cisplatin_reasons(findings: Findings, policy: Policy) -> Iterable[RuleReason]:
+def _cisplatin_reasons(judging: Judging, policy: Policy) -> Iterable[RuleReason]:
     """The verdict of the chosen panel, which is always named."""
     suitable, unsuitable, borderline = (
-        judge(policy.rules[code].when, findings) for code in (CISPLATIN_OK, CISPLATIN_UNSUITABLE, CISPLATIN_BORDERLINE)
+        judging.of(policy.rules[code].when) for code in (CISPLATIN_OK, CISPLATIN_UNSUITABLE, CISPLATIN_BORDERLINE)
     )
     evidence = policy.rules[CISPLATIN_OK].evidence
     if suitable.truth is TriState.TRUE:
@@ -154,9 +155,9 @@ def _cisplatin_reasons(findings: Findings, policy: Policy) -> Iterable[RuleReaso
     elif unsuitable.truth is TriState.TRUE or borderline.truth is TriState.TRUE:
         code = CISPLATIN_UNSUITABLE if unsuitable.truth is TriState.TRUE else CISPLATIN_BORDERLINE
         yield RuleReason(code=code, sentence=f"Cisplatin judged by {policy.panel}.", evidence=evidence)
-        yield from _part_reasons(policy.rules[code], TriState.TRUE, findings, policy)
+        yield from _part_reasons(policy.rules[code], TriState.TRUE, judging, policy)
     else:
-        yield _cannot_assess(CISPLATIN_OK, f"cisplatin by {policy.panel}", suitable.missing, findings)
+        yield _cannot_assess(CISPLATIN_OK, f"cisplatin by {policy.panel}", suitable.missing, judging.findings)
 
 
 def _cannot_assess(code: str, title: str, missing: Iterable[str], findings: Findings) -> RuleReason:
