@@ -29,6 +29,8 @@ from adapter.demo import SEED, TODAY, run_demo
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case
 from adapter.errors import AdjuvantError, BadSettings, Misconfigured, PeerTimeout, PeerUnavailable, UnknownCase
+from adapter.fhir.delivery import OutputMode, load_delivery
+from adapter.fhir.policy_export import export_policy
 from adapter.page.html import as_html
 from adapter.page.pdf import as_pdf
 from adapter.page.view import page_of
@@ -448,6 +450,14 @@ def policy_show(as_json: AsJson = False, sandbox_rules: _SandboxRules = False) -
         print_json({"rows": policy_rows(rows)})
     else:
         print_policy(rows)
+
+
+@policy_app.command("export")
+def policy_export(sandbox_rules: _SandboxRules = False) -> None:
+    """The rules as FHIR R4: a PlanDefinition and an ActivityDefinition per action, with their citations."""
+    site = sandbox_policy() if sandbox_rules else None
+    content = export_policy(load_policy(site_folder=site), load_delivery(site_folder=site), OutputMode.RESEARCH)
+    sys.stdout.write(content.decode() + "\n")
 
 
 @policy_app.command("try")

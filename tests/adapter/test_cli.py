@@ -144,6 +144,8 @@ def test_the_rules_can_be_tried_and_shown(tmp_path: Path) -> None:
     assert "HIGH" in _run("policy", "show").stdout
     assert "agree" in _run("model", "verify").stdout
     assert "1." in _run("model", "show").stdout
+    exported = json.loads(_run("policy", "export", "--sandbox").stdout)
+    assert exported["entry"][0]["resource"]["resourceType"] == "PlanDefinition"
 
 
 def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: SandboxHospital) -> None:
