@@ -254,8 +254,9 @@ def _trust(evaluation: Evaluation) -> Iterator[str]:
     yield ""
     yield (
         f"Typicality is a conformal p-value: below 0.05 lie {100 * own:.1f} % of held-out HANCOCK patients (5 % wanted) and "
-        f"{100 * other:.1f} % of TCGA-HNSC patients under the fit on HANCOCK alone. Missing findings stand at the mean and "
-        "make nobody atypical; what is missing is told apart."
+        f"{100 * other:.1f} % of TCGA-HNSC patients under the fit on HANCOCK alone. A missing finding stands at the mean, "
+        "but that T, N or depth are missing is unusual in itself and counts; so is a p16 test outside the oropharynx, "
+        "which HANCOCK hardly did."
     )
     yield ""
 
@@ -326,7 +327,7 @@ def model_card(contract: ModelContract, numbers: Mapping[str, float], data: Sequ
         ),
         (
             "known risks and limits",
-            "one centre dominates training; blood values were drawn once before surgery and partly imputed by their authors; adjuvant treatment is not an input; images are not an input; follow-up landmarks use baseline associations: a blood value drawn later is read as if drawn before surgery; the band holds the chance in the choice of training patients only; typicality sees unusual findings, not missing ones",
+            "one centre dominates training; blood values were drawn once before surgery and partly imputed by their authors; adjuvant treatment is not an input; images are not an input; follow-up landmarks use baseline associations: a blood value drawn later is read as if drawn before surgery; the band holds the chance in the choice of training patients only; typicality sees findings that were rare in training, not every way to differ from it",
         ),
         ("training inclusion and exclusion", _INCLUSION),
         (
