@@ -26,7 +26,8 @@ def print_cases(entries: Iterable[LedgerEntry]) -> None:
     """One line each."""
     table = Table("case", "state", "reason", "resources", box=None)
     for entry in entries:
-        table.add_row(entry.case_id, entry.state, entry.reason, "\n".join(entry.resources))
+        reason = f"{entry.reason}: {entry.detail}" if entry.detail else entry.reason
+        table.add_row(entry.case_id, entry.state, reason, "\n".join(entry.resources))
     out.print(table)
 
 

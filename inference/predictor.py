@@ -14,6 +14,7 @@ from inference.contract import (
     BundleRefused,
     ContractBreach,
     ForecastBand,
+    ImageInput,
     ModelContract,
     ModelInput,
     ModelOutput,
@@ -59,14 +60,7 @@ class Predictor:
 
     def predict_many(self, model_inputs: Sequence[ModelInput]) -> list[ModelOutput]:
         """Several patients in one pass, in order. Raises ContractBreach."""
-        for model_input in model_inputs:
-            self._check_input(model_input)
-        feed = {name: np.stack([getattr(model_input, name) for model_input in model_inputs]) for name in INPUTS[:-1]}
-        years = [[model_input.years_since_surgery] for model_input in model_inputs]
-        feed[INPUTS[-1]] = np.asarray(years, dtype=np.float32)
-        if self.contract.image is not None:
-            feed |= _image_feed([model_input.image for model_input in model_inputs], self.contract.image.embedding)
-        outputs = self._run(feed)
+        outputs = self._run(self._feed(model_inputs))
         return [
             ModelOutput(
                 recurrence=recurrence,
@@ -124,7 +118,8 @@ class Predictor:
             raise ContractBreach("the forecast lies outside its band")
         return outputs
 
-    def _check_input(self, model_input: ModelInput) -> None:
+    def _feed(self, model_inputs: Sequence[ModelInput]) -> dict[str, NDArray[np.float32]]:
+        """The inputs stacked, (B, ...), each checked; numbers are checked on the stack, which costs once per batch."""
         contract = self.contract
         table = (contract.sequence_length, len(contract.sequence))
         shapes = {
@@ -134,18 +129,20 @@ class Predictor:
             "sequence_mask": table,
             "sequence_age_days": table[:1],
         }
-        if model_input.image is not None:
-            if contract.image is None:
-                raise ContractBreach("an image for a model that reads none")
-            shapes["image"] = (contract.image.embedding,)
+        stacked = {}
         for name, shape in shapes.items():
-            array = getattr(model_input, name)
-            if array.shape != shape or array.dtype != np.float32:
+            arrays = [getattr(model_input, name) for model_input in model_inputs]
+            if any(array.shape != shape or array.dtype != np.float32 for array in arrays):
                 raise ContractBreach(f"{name} is not float32 of the contract's shape")
-            if not np.isfinite(array).all():
+            stacked[name] = np.stack(arrays)
+            if not np.isfinite(stacked[name]).all():
                 raise ContractBreach(f"{name} is not finite")
-        if not np.isfinite(model_input.years_since_surgery) or model_input.years_since_surgery < 0:
+        years = np.array([[model_input.years_since_surgery] for model_input in model_inputs], dtype=np.float32)
+        if not np.isfinite(years).all() or years.min() < 0:
             raise ContractBreach("years_since_surgery is not a time after surgery")
+        stacked[INPUTS[-1]] = years
+        images = [model_input.image for model_input in model_inputs]
+        return {name: stacked[name] for name in INPUTS} | _image_feed(images, contract.image)
 
     def _prove(self) -> None:
         golden = self._bundle.golden
@@ -190,11 +187,22 @@ def _session(
     return session
 
 
-def _image_feed(images: Sequence[NDArray[np.float32] | None], length: int) -> dict[str, NDArray[np.float32]]:
-    """Embeddings, (B, E), zero where there is none, and whether there is one, (B, 1)."""
-    absent = np.zeros(length, dtype=np.float32)
-    embeddings = np.stack([absent if image is None else image for image in images])
-    present = np.asarray([[image is not None] for image in images], dtype=np.float32)
+def _image_feed(
+    images: Sequence[NDArray[np.float32] | None], image: ImageInput | None
+) -> dict[str, NDArray[np.float32]]:
+    """Embeddings, (B, E), zero where there is none, and whether there is one, (B, 1). Raises ContractBreach."""
+    given = [embedding for embedding in images if embedding is not None]
+    if image is None:
+        if given:
+            raise ContractBreach("an image for a model that reads none")
+        return {}
+    if any(embedding.shape != (image.embedding,) or embedding.dtype != np.float32 for embedding in given):
+        raise ContractBreach("image is not float32 of the contract's shape")
+    if not all(np.isfinite(embedding).all() for embedding in given):
+        raise ContractBreach("image is not finite")
+    absent = np.zeros(image.embedding, dtype=np.float32)
+    embeddings = np.stack([absent if embedding is None else embedding for embedding in images])
+    present = np.asarray([[embedding is not None] for embedding in images], dtype=np.float32)
     return dict(zip(IMAGE_INPUTS, (embeddings, present), strict=True))
 
 

@@ -183,3 +183,13 @@ def test_files_swapped_after_loading_change_nothing(copy: Path) -> None:
     bundle = load_bundle(copy)
     (copy / "risk.onnx").write_bytes(b"another model")
     assert Predictor(bundle).identity == bundle.identity
+
+
+def test_the_card_that_is_read_is_the_card_that_is_shipped() -> None:
+    """docs/model_card.md is the bundle's, to the last byte, and quotes what docs/evaluation.json measured."""
+    docs, card = Path(__file__).parents[2] / "docs", shipped_bundle() / "model_card.md"
+    assert (docs / "model_card.md").read_bytes() == card.read_bytes()
+    measured = json.loads((docs / "evaluation.json").read_text())
+    assert f"RFS C {measured['RFS harrell']:.3f}" in card.read_text()
+    assert f"OS C {measured['OS harrell']:.3f}" in card.read_text()
+    assert "not measured" not in card.read_text()

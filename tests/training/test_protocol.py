@@ -13,7 +13,8 @@ from tests.training.patients import cohort, row  # after the skip
 from training.crossvalidate import FOLDS, Study, folds
 from training.postoperative_contract import METASTASIS, postoperative_contract
 from training.protocol import (
-    duplicates,
+    are_copies,
+    lookalikes,
     oropharynx_study,
     reverse_study,
     shuffled_study,
@@ -74,11 +75,13 @@ def test_the_shipped_contract_asks_nothing_about_metastasis() -> None:
     assert postoperative_contract(metastasis=True).static[-1].name == METASTASIS
 
 
-def test_two_patients_with_the_same_inputs_are_found() -> None:
-    """A copied row in training and test would be a leak; patients of whom little is known are no copies."""
-    full = [row(None, 4.0, died=False, name=name) for name in ("a", "b", "c")]
+def test_a_copied_patient_is_told_from_one_who_looks_alike() -> None:
+    """A copied row in training and test would be a leak; patients of whom little is known do not even look alike."""
+    full = [row(None, end, died=False, name=name) for name, end in (("a", 4.0), ("b", 4.0), ("c", 4.0), ("d", 9.0))]
     for entry in full:
         entry.model_input.static_mask[:] = 1.0
     full[1].model_input.static[3] = 1.0
-    assert duplicates(full) == [("a", "c")]
-    assert duplicates([replace(_FIRST[0], patient_id="d"), _FIRST[0]]) == []
+    pairs = lookalikes(full)
+    assert [(one.patient_id, other.patient_id) for one, other in pairs] == [("a", "c"), ("c", "d")]
+    assert [are_copies(*pair) for pair in pairs] == [True, False]
+    assert lookalikes([replace(_FIRST[0], patient_id="e"), _FIRST[0]]) == []
