@@ -46,10 +46,25 @@ class SequenceInput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInput:
+    """The grid an encoder reads a CT on, and how long its answer is.
+
+    shape: cells along (superior, posterior, left), centred on the middle of the series. spacing_mm: in that order.
+    window_hu: values beyond it count as its edge. embedding: E, the length of the encoder's answer.
+    """
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    window_hu: tuple[float, float]
+    embedding: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelContract:
     """The fixed order, units and shapes of one model.
 
-    S = len(static), F = len(sequence), T = sequence_length, H = horizon_quarters.
+    S = len(static), F = len(sequence), T = sequence_length, H = horizon_quarters. image: None for a model that reads
+    no images, which is the usual one.
     """
 
     model_name: str
@@ -58,11 +73,17 @@ class ModelContract:
     sequence: tuple[SequenceInput, ...]
     sequence_length: int
     horizon_quarters: int
+    image: ImageInput | None = None
+
+    @property
+    def stated(self) -> dict[str, object]:
+        """What the manifest says of the contract; a model without images does not mention them."""
+        return {key: value for key, value in asdict(self).items() if key != "image" or value is not None}
 
     @property
     def schema_sha256(self) -> str:
         """SHA-256, hexadecimal, over the canonical JSON of everything but the model's version."""
-        content = {key: value for key, value in asdict(self).items() if key != "model_version"}
+        content = {key: value for key, value in self.stated.items() if key != "model_version"}
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -72,7 +93,8 @@ class ModelInput:
 
     static, static_mask: (S,). sequence, sequence_mask: (T, F), one row per day with a measurement, newest last.
     sequence_age_days: (T,), days before the landmark; empty rows come first and are all zero, mask zero.
-    years_since_surgery: the postoperative clock at the landmark. A masked entry holds 0.0.
+    years_since_surgery: the postoperative clock at the landmark. A masked entry holds 0.0. image: (E,), the encoder's
+    answer to the crop; None, the usual case, where there is no image or the model reads none.
     """
 
     static: NDArray[np.float32]
@@ -81,6 +103,7 @@ class ModelInput:
     sequence_mask: NDArray[np.float32]
     sequence_age_days: NDArray[np.float32]
     years_since_surgery: float
+    image: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -69,7 +69,10 @@ class Volume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageDescriptors:
-    """A volume in numbers that can be checked and stored. values: (name, number) sorted by name."""
+    """A volume in numbers that can be checked and stored. values: (name, number) sorted by name.
+
+    embedding: what the model's encoder made of it, float32 values; empty where the model reads no images.
+    """
 
     series_uid: SeriesUid
     study_uid: StudyUid
@@ -78,3 +81,4 @@ class ImageDescriptors:
     known: datetime
     digest: str
     values: tuple[tuple[str, float], ...]
+    embedding: tuple[float, ...] = ()

@@ -10,15 +10,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from adapter.dicom.volume import read_volume
-from adapter.domain.imaging import ImageDescriptors, SeriesOnDisk
+from adapter.domain.imaging import ImageDescriptors, SeriesOnDisk, SeriesRef, Volume
 from adapter.domain.outcome import Case, Delivered, Settled, Skipped, TransactionBundle
-from adapter.domain.record import RawRecord
+from adapter.domain.record import Quarantined, RawRecord
 from adapter.domain.risk import NotAtRisk
-from adapter.errors import NoGeometry
+from adapter.errors import InvalidForecast, NoGeometry, TooLarge, UnusableInput
+from adapter.features.crop import crop_volume
 from adapter.features.imaging import choose_series, describe_volume, volume_digest
 from adapter.pipeline.case_file import CaseFile, SeriesFile, seal, unseal
 from adapter.pipeline.decide import Decision, decide, dicom_patient, read_record, skipped
-from adapter.pipeline.ports import CaseFiles, DecisionPorts, Ports
+from adapter.pipeline.ports import CaseFiles, DecisionPorts, Ports, Predictor
+from inference.contract import ContractBreach
+
+# a series of which no volume can be made, by the code under which the result names it; the forecast stands without
+_NO_VOLUME = {NoGeometry: "series-without-geometry", TooLarge: "series-too-large", UnusableInput: "series-not-usable"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +88,23 @@ def decided(case_file: CaseFile, ports: DecisionPorts) -> Decision | Skipped:
     record, stands = read_record(_raw(case_file, ports), ports.practice, case_file.at)
     if isinstance(stands, NotAtRisk):
         return skipped(stands)
-    images = described(case_file, ports)
+    seen = _seen(case_file, ports)
+    images = [entry for entry in seen if isinstance(entry, ImageDescriptors)]
+    refused = [entry for entry in seen if isinstance(entry, Quarantined)]
+    record = replace(record, quarantined=(*record.quarantined, *refused))
     return decide(record, stands, images, practice=ports.practice, predictor=ports.predictor)
 
 
 def described(case_file: CaseFile, ports: DecisionPorts) -> tuple[ImageDescriptors, ...]:
-    """Steps 11 and 12 for every series of the case."""
-    return tuple(_described(unseal(ports.files.recall(digest), SeriesFile), ports.files) for digest in case_file.series)
+    """Steps 11 and 12 for every series of the case of which a volume can be made."""
+    return tuple(entry for entry in _seen(case_file, ports) if isinstance(entry, ImageDescriptors))
+
+
+def _seen(case_file: CaseFile, ports: DecisionPorts) -> tuple[ImageDescriptors | Quarantined, ...]:
+    """Every series of the case in numbers, or why there are none."""
+    return tuple(
+        _described_or_refused(unseal(ports.files.recall(digest), SeriesFile), ports) for digest in case_file.series
+    )
 
 
 def _kept(case_file: CaseFile, ports: DecisionPorts) -> StepResult:
@@ -105,13 +120,36 @@ def _sealed(series: SeriesOnDisk, files: CaseFiles) -> SeriesFile:
     return SeriesFile(ref=series.ref, files=digests)
 
 
-def _described(series: SeriesFile, files: CaseFiles) -> ImageDescriptors:
+def _described_or_refused(series: SeriesFile, ports: DecisionPorts) -> ImageDescriptors | Quarantined:
+    """A series of which no volume can be made is no reason to leave the patient without a forecast, and is named."""
+    try:
+        return _described(series, ports)
+    except tuple(_NO_VOLUME) as error:
+        known = series.ref.acquired.latest if series.ref.acquired else None
+        where = f"series {series.ref.series_uid}"
+        return Quarantined(source=where, reason=_NO_VOLUME[type(error)], detail=str(error), known=known)
+
+
+def _described(series: SeriesFile, ports: DecisionPorts) -> ImageDescriptors:
     """Steps 11 and 12, on plain copies that live only as long as the reading."""
-    if series.ref.acquired is None:
-        raise NoGeometry(f"series {series.ref.series_uid} has no acquisition time")
-    with files.plain_copies(series.files) as paths:
-        on_disk = SeriesOnDisk(ref=series.ref, folder=paths[0].parent, files=paths)
-        # images carry no reporting time of their own: the hospital had them when they were acquired
-        known = series.ref.acquired.latest
-        volume = read_volume(on_disk)
-        return describe_volume(volume, series.ref, digest=volume_digest(volume), known=known)
+    with ports.files.plain_copies(series.files) as paths:
+        volume = read_volume(SeriesOnDisk(ref=series.ref, folder=paths[0].parent, files=paths))
+    return describe_image(volume, series.ref, ports.predictor)
+
+
+def describe_image(volume: Volume, ref: SeriesRef, predictor: Predictor) -> ImageDescriptors:
+    """The volume in numbers, with what the model's encoder makes of it where the model reads images.
+
+    Raises NoGeometry for a volume that is none; InvalidForecast where the encoder answers outside its contract.
+    """
+    # images carry no reporting time of their own: the hospital had them when they were acquired
+    descriptors = describe_volume(volume, ref, digest=volume_digest(volume))
+    grid = predictor.contract.image
+    if grid is None:
+        return descriptors
+    crop = crop_volume(volume, shape=grid.shape, spacing_mm=grid.spacing_mm, window_hu=grid.window_hu)
+    try:
+        embedding = predictor.embed(crop)
+    except ContractBreach as error:
+        raise InvalidForecast(str(error)) from error
+    return replace(descriptors, embedding=tuple(embedding.tolist()))

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from adapter.domain.ids import PatientId
 from adapter.domain.imaging import DicomPatient, SeriesOnDisk, SeriesRef
 from adapter.domain.outcome import TransactionBundle, WriteReceipt
@@ -49,6 +52,9 @@ class Predictor(Protocol):
 
     def predict(self, model_input: ModelInput) -> ModelOutput:
         """One forward pass; raises ContractBreach for an output that is not a probability curve."""
+
+    def embed(self, crop: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What a model with an image input makes of one crop on its grid; raises ContractBreach, also without one."""
 
 
 class RecordTarget(Protocol):
