@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -345,9 +346,12 @@ def cases_forget(patient: Annotated[str, typer.Argument(help="The patient's id."
     try:
         with StoreRoom(settings) as store:
             forgotten, removed = forget_patient(store.ledger, store.vault, patient_id)
+        shutil.rmtree(settings.store.inbox_folder, ignore_errors=True)  # no service runs: nothing there is awaited
     finally:
         lock.release()
-    out.print(f"forgot {forgotten} cases, removed {removed} case files")
+    if not forgotten:
+        raise UnknownCase(f"no case of Patient/{patient_id}")
+    out.print(f"forgot {forgotten} cases, removed {removed} case files; what the EHR holds stays there")
 
 
 @app.command()
