@@ -200,6 +200,7 @@ def assess(
 def _print_decision(settings: Settings, patient_id: PatientId, landmark: datetime | None) -> None:
     """The transaction, or why there is none. Nothing is asked for: a running service would take it up, and write."""
     with Rooms(settings) as rooms:
+        rooms.client.capabilities()  # a wrong address is the site's fault, and no answer about a patient
         case = Case(patient_id=patient_id, revision=0)
         result, settled = assess_once(case, rooms.ports, landmark, STEPS_TO_A_DECISION, wait=_sleep)
         if settled is not None or result is None:
@@ -210,6 +211,7 @@ def _print_decision(settings: Settings, patient_id: PatientId, landmark: datetim
 
 def _assessed_here(settings: Settings, patient_id: PatientId, landmark: datetime | None) -> LedgerEntry:
     with Rooms(settings) as rooms:
+        rooms.client.capabilities()  # a wrong address is the site's fault, and no answer about a patient
         ledger = rooms.store.ledger
         case = ledger.request(patient_id)
         result, settled = assess_once(case, rooms.ports, landmark, STEPS_TO_DELIVERY, wait=_sleep)
