@@ -128,7 +128,10 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One follow-up activity, in months after surgery; every_months 0: once. least, most: its bounds."""
+    """One follow-up activity, in months after surgery; every_months 0: once. least, most: its bounds.
+
+    adapts: whether its interval may follow the patient's risk within them, where the policy adapts follow-up.
+    """
 
     code: str
     activity: str
@@ -140,6 +143,7 @@ class Visit:
     kind: str
     coding: Coding | None
     evidence: tuple[str, ...]
+    adapts: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +214,7 @@ class Policy:
     panel: title of the chosen cisplatin panel; panel_not_checked: its criteria that no feature answers.
     adjuvant_closed_days: after surgery; from then on no adjuvant treatment is proposed.
     infers_ene: whether the site reads extranodal extension out of pN where pathology states none.
+    adapts_follow_up: whether intervals follow the patient's predicted risk within the guideline's bounds.
     start_target_days, start_late_days: from surgery to radiotherapy.
     """
 
@@ -230,6 +235,7 @@ class Policy:
     panel_not_checked: str
     adjuvant_closed_days: float
     infers_ene: bool
+    adapts_follow_up: bool
     start_target_days: float
     start_late_days: float
 
@@ -295,6 +301,7 @@ class _Compiler:
             panel_not_checked=self._panel.not_checked,
             adjuvant_closed_days=self._threshold("adjuvant_closed_days", "[policy]"),
             infers_ene=self._switch("infer_ene_from_pn", "[policy]"),
+            adapts_follow_up=self._switch("adapt_follow_up", "[policy]"),
             start_target_days=self._threshold("radiotherapy_target_days", "[policy]"),
             start_late_days=self._threshold("radiotherapy_late_days", "[policy]"),
         )
@@ -538,6 +545,7 @@ def _visit(row: VisitRow) -> Visit:
         kind=row.kind,
         coding=coding_of(row.code),
         evidence=row.evidence,
+        adapts=row.adapts,
     )
 
 

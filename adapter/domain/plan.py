@@ -161,13 +161,17 @@ class GateOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowUpVisit:
-    """One recurring follow-up activity, in months after the landmark. every_months: 0 for a single one."""
+    """One recurring follow-up activity, in months after the landmark. every_months: 0 for a single one.
+
+    adapted: whether the interval follows the patient's predicted risk and not the table, which is a hypothesis.
+    """
 
     activity: str
     first_month: int
     last_month: int
     every_months: int
     evidence: tuple[str, ...]
+    adapted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

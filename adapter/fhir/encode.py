@@ -461,8 +461,16 @@ class _Writer:
             "status": "not-started",
             "doNotPerform": False,
             **when,
-            "description": f"Evidence: {', '.join(visit.evidence)}.",
+            "description": self._visit_words(visit),
         }
+
+    def _visit_words(self, visit: FollowUpVisit) -> str:
+        evidence = f"Evidence: {', '.join(visit.evidence)}."
+        if not visit.adapted:
+            return evidence
+        row = self.policy.visit(visit.activity)
+        table = f"The table says every {row.every_months} months; the guideline allows {row.least} to {row.most}."
+        return f"{evidence} {self.delivery.texts['adapted']} {table}"
 
     def _activity_code(self, title: str, code: str, coding: Coding | None) -> Json:
         """Write the standard code where there is one, and always our own action id."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -302,6 +303,16 @@ def test_long_after_surgery_no_adjuvant_treatment_is_proposed(declared: Policy) 
     assert proposal.reasons[0].code == "ADJUVANT-CLOSED"
 
 
+def test_without_the_site_s_consent_the_table_stands(tmp_path: Path) -> None:
+    """A site that switches the adaptation off gets the guideline's table for every patient."""
+    (tmp_path / "rules.toml").write_text("[switches.adapt_follow_up]\nvalue = false\n")
+    policy = load_policy(site_folder=tmp_path)
+    patient = timeline()
+    calm, grim = (propose(forecast(patient, output=curves(recurrence=risk)), patient, policy) for risk in (0.01, 0.8))
+    assert calm.follow_up == grim.follow_up
+    assert not any(visit.adapted for visit in calm.follow_up)
+
+
 def test_out_of_scope_gets_no_schedule_of_ours(declared: Policy) -> None:
     """The follow-up table belongs to the disease the rules cover."""
     patient = timeline(changes={"histology": "not_scc"})
@@ -323,8 +334,8 @@ def test_the_follow_up_lies_in_the_future_and_within_the_guideline() -> None:
 
 
 def test_the_forecast_moves_no_verdict(declared: Policy) -> None:
-    """A prognosis is no treatment effect: the same findings give the same plan whatever the model says."""
+    """A prognosis is no treatment effect: whatever the model says, only the intervals of follow-up may follow it."""
     patient = timeline()
     calm = propose(forecast(patient, output=curves(recurrence=0.01)), patient, declared)
     grim = propose(forecast(patient, output=curves(recurrence=0.8)), patient, declared)
-    assert calm == grim
+    assert replace(calm, follow_up=()) == replace(grim, follow_up=())
