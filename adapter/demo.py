@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 
 from rich.console import Console
@@ -18,12 +17,16 @@ from rich.table import Table
 
 from adapter.domain.outcome import Case, Delivered, Settled
 from adapter.fhir.delivery import OutputMode
-from adapter.sandbox.hospital import SandboxHospital
+from adapter.page.html import as_html
+from adapter.page.view import page_of
+from adapter.pipeline.case_file import stored_bundle
+from adapter.rooms import StoreRoom
+from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.pacs import AE_TITLE
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
-from adapter.service import Service, free_port
+from adapter.service import Service
 from adapter.settings import Settings, settings_from
-from adapter.store.ledger import LedgerEntry
+from adapter.store.ledger import DELIVERED, LedgerEntry
 from adapter.terminology import load_terminology
 
 SEED = 7
@@ -154,7 +157,7 @@ def demo_settings(hospital: SandboxHospital, folder: Path, *, web_port: int = 0)
                 "ae_title": AE_TITLE,
                 "patient_identifier_system": PATIENT_SYSTEM,
             },
-            "dicom": {"ae_title": "ADJUVANT", "port": free_port(), "quiet_seconds": 0.3},
+            "dicom": {"ae_title": "ADJUVANT", "port": 0, "quiet_seconds": 0.3},
             "cohort": {"patients": [f"Patient/{patient}" for patient in hospital.patients]},
             "store": {"url": f"sqlite:///{folder}/adjuvant.db", "folder": str(folder)},
             "watch": {"poll_seconds": 2.0, "quiet_seconds": 0.0, "workers": 2, "attempts": 2},
@@ -164,13 +167,14 @@ def demo_settings(hospital: SandboxHospital, folder: Path, *, web_port: int = 0)
     )
 
 
-def sandbox_policy() -> Path:
-    """The rows by which the pretend hospital declares its records complete."""
-    return Path(str(files("mappings"))) / "sandbox"
-
-
 def run_demo(
-    patients: int, folder: Path, console: Console, *, once: bool, picture: Path | None = None
+    patients: int,
+    folder: Path,
+    console: Console,
+    *,
+    once: bool,
+    picture: Path | None = None,
+    pages: Path | None = None,
 ) -> tuple[list[LedgerEntry], bool]:
     """Run until every patient is settled, or for ever; returns each patient's newest case, and whether all settled."""
     courses = simulate_courses(patients, seed=SEED, today=TODAY)
@@ -179,22 +183,25 @@ def run_demo(
         stack.enter_context(hospital)
         progress = Progress(hospital, console)
         settings = demo_settings(hospital, folder)
-        hospital.archive.allow(settings.dicom.ae_title, "127.0.0.1", settings.dicom.port)
         if once:
             hospital.unfold()
         else:
             hospital.unfold_until_every_patient_is_known()
         service = stack.enter_context(Service(settings, watching=progress))
+        if service.rooms.archive is not None:
+            hospital.archive.allow(settings.dicom.ae_title, "127.0.0.1", service.rooms.archive.port)
         _where_to_look(console, hospital, service.web.url, folder)
         with ExitStack() as showing:
             progress.shown(showing)
             settled = service.run_until_settled(_SETTLE_SECONDS)
             if picture is not None:
                 _save_picture(progress.table(), picture)
+            if pages is not None:
+                _save_pages(service.rooms.store, pages)
             if not once:
                 _unfold_for_ever(hospital, service.poll)
         newest: dict[str, LedgerEntry] = {}
-        for entry in reversed(service.rooms.ledger.list_cases()):
+        for entry in reversed(service.rooms.store.ledger.list_cases()):
             newest[entry.patient_id] = entry
         return [newest[key] for key in sorted(newest)], settled
 
@@ -204,6 +211,14 @@ def _save_picture(table: Table, path: Path) -> None:
     paper = Console(record=True, width=150, file=io.StringIO())
     paper.print(table)
     path.write_text(paper.export_svg(title="adjuvant demo --once"), encoding="utf-8")
+
+
+def _save_pages(store: StoreRoom, folder: Path) -> None:
+    """Every delivered assessment as its clinicians would read it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in store.ledger.list_cases(state=DELIVERED):
+        page = page_of(stored_bundle(str(entry.case_file), store.vault).content)
+        (folder / f"{entry.patient_id}.html").write_text(as_html(page), encoding="utf-8")
 
 
 def _unfold_for_ever(hospital: SandboxHospital, poll: Callable[[], int]) -> None:

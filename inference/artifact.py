@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.contract import BundleIdentity, BundleRefused, ModelContract, SequenceInput, StaticInput
+from inference.contract import BundleIdentity, BundleRefused, ImageInput, ModelContract, SequenceInput, StaticInput
 
 MANIFEST = "manifest.json"
 GRAPH = "risk.onnx"
+ENCODER = "image_encoder.onnx"
 GOLDEN = "golden.json"
 FORMAT = 1
 OPSET = 20
@@ -24,29 +25,49 @@ _KINDS = frozenset({"real", "simulated"})
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GoldenVectors:
-    """Inputs and the outputs they must give on any machine, within 1e-5. Arrays as `ModelInput`, batched (B, ...)."""
+    """Inputs and the outputs they must give on any machine, within 1e-5. Arrays as the graph takes them, (B, ...)."""
 
     inputs: Mapping[str, NDArray[np.float32]]
     outputs: Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Encoder:
+    """The graph that turns a crop into an embedding, and what it must answer."""
+
+    graph: bytes = field(repr=False)
+    golden: GoldenVectors = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bundle:
-    """A bundle whose every file has the hash of its manifest. about: the manifest, for people."""
+    """A bundle whose every file has the hash of its manifest. about: the manifest, for people.
+
+    encoder: the graph that reads images, with its golden vectors; None for a contract without an image.
+    """
 
     identity: BundleIdentity
     contract: ModelContract
     graph: bytes = field(repr=False)
     golden: GoldenVectors = field(repr=False)
+    encoder: Encoder | None = field(repr=False)
     about: Mapping[str, object] = field(repr=False)
     folder: Path
 
 
 def shipped_bundle(root: Path | None = None) -> Path:
-    """The folder of the newest bundle that comes with adjuvant. Raises BundleRefused when there is none."""
-    folders = list_bundles(root)
+    """The folder of the newest bundle trained on real patients. Raises BundleRefused when there is none."""
+    folders = [folder for folder in list_bundles(root) if not _is_simulated(folder)]
     if not folders:
         raise BundleRefused("no bundle is installed")
+    return folders[-1]
+
+
+def simulated_bundle(root: Path | None = None) -> Path:
+    """The folder of the newest bundle trained on simulated patients, for the demo. Raises BundleRefused."""
+    folders = [folder for folder in list_bundles(root) if _is_simulated(folder)]
+    if not folders:
+        raise BundleRefused("no bundle trained on simulated patients is installed")
     return folders[-1]
 
 
@@ -63,6 +84,15 @@ def _release(folder: Path) -> tuple[tuple[int, ...], str]:
     return (tuple(map(int, numbers)) if all(number.isdecimal() for number in numbers) else ()), name
 
 
+def _is_simulated(folder: Path) -> bool:
+    """By its manifest, not by its name; one that cannot be read is not, and is refused when it is loaded."""
+    try:
+        manifest = json.loads(_read(folder / MANIFEST))
+    except ValueError:
+        return False
+    return isinstance(manifest, dict) and manifest.get("training_data_kind") == "simulated"
+
+
 def load_bundle(folder: Path) -> Bundle:
     """Read and check. Raises BundleRefused naming the file or key: missing, altered, of another format or schema."""
     content = _read(folder / MANIFEST)
@@ -74,10 +104,11 @@ def load_bundle(folder: Path) -> Bundle:
         raise BundleRefused(f"{MANIFEST}: format is not {FORMAT}")
     if manifest.get("opset") != OPSET:
         raise BundleRefused(f"{MANIFEST}: opset is not {OPSET}")
-    checked = {name: _checked(folder, name, manifest) for name in (GRAPH, GOLDEN)}
+    contract = _contract(manifest)
+    graphs = (GRAPH,) if contract.image is None else (GRAPH, ENCODER)
+    checked = {name: _checked(folder, name, manifest) for name in (*graphs, GOLDEN)}
     for name in _mapping(manifest, "files").keys() - checked.keys():
         _checked(folder, str(name), manifest)
-    contract = _contract(manifest)
     if contract.schema_sha256 != manifest.get("schema_sha256"):
         raise BundleRefused(f"{MANIFEST}: schema_sha256 is not that of its contract")
     if manifest.get("training_data_kind") not in _KINDS:
@@ -92,6 +123,7 @@ def load_bundle(folder: Path) -> Bundle:
         contract=contract,
         graph=checked[GRAPH],
         golden=_golden(checked[GOLDEN]),
+        encoder=Encoder(graph=checked[ENCODER], golden=_golden(checked[GOLDEN], "encoder")) if contract.image else None,
         about=manifest,
         folder=folder,
     )
@@ -140,14 +172,32 @@ def _contract(manifest: Mapping[str, object]) -> ModelContract:
             sequence=tuple(SequenceInput(**entry) for entry in stated["sequence"]),  # type: ignore[attr-defined]
             sequence_length=int(stated["sequence_length"]),  # type: ignore[call-overload]
             horizon_quarters=int(stated["horizon_quarters"]),  # type: ignore[call-overload]
+            image=_image(stated["image"]) if "image" in stated else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleRefused(f"{MANIFEST}: contract is not one") from error
 
 
-def _golden(content: bytes) -> GoldenVectors:
+def _image(stated: object) -> ImageInput:
+    """Raises KeyError, TypeError or ValueError for what is none."""
+    if not isinstance(stated, dict):
+        raise TypeError
+    depth, rows, columns = (int(count) for count in stated["shape"])
+    between_slices, between_rows, between_columns = (float(length) for length in stated["spacing_mm"])
+    low, high = (float(value) for value in stated["window_hu"])
+    return ImageInput(
+        shape=(depth, rows, columns),
+        spacing_mm=(between_slices, between_rows, between_columns),
+        window_hu=(low, high),
+        embedding=int(stated["embedding"]),
+    )
+
+
+def _golden(content: bytes, part: str | None = None) -> GoldenVectors:
+    """part: the graph they belong to; None for the risk graph, whose vectors stand at the top."""
     try:
-        stated = json.loads(content)
+        whole = json.loads(content)
+        stated = whole if part is None else whole[part]
         sides = [
             {name: np.asarray(values, dtype=np.float32) for name, values in stated[side].items()}
             for side in ("inputs", "outputs")

@@ -46,10 +46,25 @@ class SequenceInput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInput:
+    """The grid an encoder reads a CT on, and how long its answer is.
+
+    shape: cells along (superior, posterior, left), centred on the middle of the series. spacing_mm: in that order.
+    window_hu: values beyond it count as its edge. embedding: E, the length of the encoder's answer.
+    """
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    window_hu: tuple[float, float]
+    embedding: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelContract:
     """The fixed order, units and shapes of one model.
 
-    S = len(static), F = len(sequence), T = sequence_length, H = horizon_quarters.
+    S = len(static), F = len(sequence), T = sequence_length, H = horizon_quarters. image: None for a model that reads
+    no images, which is the usual one.
     """
 
     model_name: str
@@ -58,11 +73,17 @@ class ModelContract:
     sequence: tuple[SequenceInput, ...]
     sequence_length: int
     horizon_quarters: int
+    image: ImageInput | None = None
+
+    @property
+    def stated(self) -> dict[str, object]:
+        """What the manifest says of the contract; a model without images does not mention them."""
+        return {key: value for key, value in asdict(self).items() if key != "image" or value is not None}
 
     @property
     def schema_sha256(self) -> str:
         """SHA-256, hexadecimal, over the canonical JSON of everything but the model's version."""
-        content = {key: value for key, value in asdict(self).items() if key != "model_version"}
+        content = {key: value for key, value in self.stated.items() if key != "model_version"}
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -72,7 +93,8 @@ class ModelInput:
 
     static, static_mask: (S,). sequence, sequence_mask: (T, F), one row per day with a measurement, newest last.
     sequence_age_days: (T,), days before the landmark; empty rows come first and are all zero, mask zero.
-    years_since_surgery: the postoperative clock at the landmark. A masked entry holds 0.0.
+    years_since_surgery: the postoperative clock at the landmark. A masked entry holds 0.0. image: (E,), the encoder's
+    answer to the crop; None, the usual case, where there is no image or the model reads none.
     """
 
     static: NDArray[np.float32]
@@ -81,18 +103,35 @@ class ModelInput:
     sequence_mask: NDArray[np.float32]
     sequence_age_days: NDArray[np.float32]
     years_since_surgery: float
+    image: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ForecastBand:
+    """10 and 90 % of the curves that models fitted on resampled patients draw. low, high: (3, H), float32.
+
+    Rows: recurrence, death without recurrence, death. The forecast lies inside. It holds what chance in the choice of
+    training patients does, not what happens to one patient: no confidence interval of an outcome.
+    """
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelOutput:
     """Cumulative incidences by quarter after the landmark, fractions. Each (H,), float32.
 
-    recurrence and death_without_recurrence exclude each other; death counts both ways to die.
+    recurrence and death_without_recurrence exclude each other; death counts both ways to die. band and typicality say
+    how far the forecast may be leaned on; None where a model does not tell. typicality: the fraction of training
+    patients whose findings lie at least as far from the middle of them all; near 0, it has hardly seen such a patient.
     """
 
     recurrence: NDArray[np.float32]
     death_without_recurrence: NDArray[np.float32]
     death: NDArray[np.float32]
+    band: ForecastBand | None = None
+    typicality: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

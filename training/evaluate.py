@@ -1,216 +1,200 @@
-"""How good the model is on patients it never saw: cross-validation, baselines on the same folds, another cohort."""
+"""How good the model is on patients it never saw: `python -m training.evaluate --data FOLDER`.
+
+Writes docs/evaluation.md, its figures, and evaluation.json for the model card.
+
+Folds are kept under --work: an interrupted run goes on where it stopped, and a changed model starts again.
+"""
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from sksurv.linear_model import CoxPHSurvivalAnalysis
-from sksurv.metrics import concordance_index_censored, integrated_brier_score
-from sksurv.util import Surv
+from scipy.stats import rankdata
 
-from inference.contract import DAYS_PER_QUARTER, ModelContract
-from training.cohorts.landmarks import LandmarkRow
-from training.likelihood import Batch, Penalty, batch_of, fit_model, joined
-from training.network import IllnessDeath
+from adapter.terminology import load_terminology
+from training.cohorts import hancock, tcga_hnsc
+from training.cohorts.cohort import CohortPatient, digest_of, read_rows
+from training.crossvalidate import OURS, Forecasts, Study, cross_validate
+from training.figures import draw_figures
+from training.metrics import YEAR_3, YEAR_5
+from training.outcomes import ENDPOINTS
+from training.protocol import (
+    are_copies,
+    landmark_study,
+    lookalikes,
+    oropharynx_study,
+    published_study,
+    reverse_study,
+    shuffled_study,
+    transfer_study,
+)
+from training.recipe import QUICK, Effort
+from training.report import evaluation_page
+from training.summary import Evaluation, calibrations, scores, spread, subgroups, transfers
 
-REPEATS, FOLDS, SEED = 5, 5, 20260101
-_TIMES = np.arange(2, 20) * DAYS_PER_QUARTER  # half a year to under five years, in days
-_YEAR_3, _YEAR_2 = 11, 7  # index of the quarter that ends there
-ENDPOINTS = ("RFS", "OS")
-ENGINEERED_ALPHA, NAIVE_ALPHA = 300.0, 10.0  # ridge weights of the baselines, fixed beforehand by earlier work
-_BOOTSTRAPS = 200
-Curves = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """One model on one fold. concordance: Harrell's C; brier: integrated over half a year to five years."""
-
-    model: str
-    endpoint: str
-    fold: int
-    concordance: float
-    brier: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """Observed against expected at two years, over the held-out rows of one repeat; slope on the log-log scale."""
-
-    endpoint: str
-    expected: float
-    observed: float
-    slope: float
+NUMBERS = "evaluation.json"
+_RARE = 0.05
+_THREE_YEARS = 3 * 365.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """Everything the report prints."""
+class Data:
+    """Both cohorts and the digest of the files they came from."""
 
-    scores: tuple[Score, ...]
-    calibration: tuple[Calibration, ...]
-    external: tuple[tuple[str, float, float, int, int], ...]
+    hancock: tuple[CohortPatient, ...]
+    tcga: tuple[CohortPatient, ...]
+    digest: str
+    folder: Path
 
 
-def evaluate(
-    rows: Sequence[LandmarkRow],
-    others: Sequence[LandmarkRow],
-    contract: ModelContract,
-    progress: Callable[[str], None],
-) -> Evaluation:
-    """rows: the cohort that is cross-validated. others: a second cohort, trained on in every fold, and tested apart."""
-    scores: list[Score] = []
-    held_out: dict[int, Curves] = {}
-    other_batch = batch_of(others, cohort=1)
-    for fold, (train, test) in enumerate(folds(len(rows))):
-        progress(f"fold {fold + 1} of {REPEATS * FOLDS}")
-        fitting, testing = [rows[i] for i in train], [rows[i] for i in test]
-        model = fit_model(IllnessDeath(contract), joined([batch_of(fitting), other_batch]), Penalty())
-        curves = _survival(model, batch_of(testing))
-        scores += _scores("illness-death", curves, fitting, testing, fold)
-        for name, alpha, engineered in (("naive Cox", NAIVE_ALPHA, False), ("engineered Cox", ENGINEERED_ALPHA, True)):
-            cox = _cox(model, fitting, testing, alpha=alpha, engineered=engineered)
-            scores += _scores(name, cox, fitting, testing, fold)
-        if fold < FOLDS:
-            held_out.update({int(index): curves[:, row] for row, index in enumerate(test)})
-    pooled = np.stack([held_out[index] for index in range(len(rows))], axis=1)
-    progress("external test")
-    alone = fit_model(IllnessDeath(contract), batch_of(rows), Penalty())
-    external = _survival(alone, batch_of(others))
-    return Evaluation(
-        scores=tuple(scores),
-        calibration=tuple(_calibration(endpoint, pooled[place], rows) for place, endpoint in enumerate(ENDPOINTS)),
-        external=tuple(_external(endpoint, external[place], others) for place, endpoint in enumerate(ENDPOINTS)),
+def main() -> None:
+    """Cross-validate, score, draw, write the page and its numbers."""
+    arguments = _arguments()
+    data = read_data(arguments.data)
+    effort, repeats = (QUICK, 1) if arguments.quick else (Effort(), arguments.repeats)
+    landmark = replace(landmark_study(data.hancock, data.tcga), repeats=repeats)
+    published = replace(published_study(data.hancock, data.tcga), repeats=repeats)
+    studies = (
+        landmark,
+        published,
+        transfer_study(landmark),
+        reverse_study(landmark),
+        oropharynx_study(published),
+        shuffled_study(landmark),
+    )
+    found = {
+        study.name: cross_validate(
+            study, effort, folder=arguments.work, data_digest=data.digest, workers=arguments.workers, progress=say
+        )
+        for study in studies
+    }
+    say("scoring")
+    evaluation = _evaluate({study.name: study for study in studies}, found, data)
+    arguments.docs.mkdir(parents=True, exist_ok=True)
+    draw_figures(landmark, found["landmark"], arguments.docs)
+    (arguments.docs / "evaluation.md").write_text(evaluation_page(evaluation), encoding="utf-8")
+    (arguments.docs / NUMBERS).write_text(json.dumps(headline(evaluation), indent=1) + "\n", encoding="utf-8")
+    say(f"wrote {arguments.docs}/evaluation.md, {NUMBERS} and figures")
+
+
+def read_data(folder: Path) -> Data:
+    """Both cohorts. Leaves with one sentence that names the first folder or file that is missing."""
+    paths = []
+    for name, files in (("hancock", hancock.FILES), ("tcga_hnsc", tcga_hnsc.FILES)):
+        if not (folder / name).is_dir():
+            sys.exit(f"{folder} has no folder {name}: --data names the folder of the research data")
+        for file in files:
+            if not (folder / name / file).is_file():
+                sys.exit(f"{folder / name} has no file {file}: --data names the folder of the research data")
+            paths.append(folder / name / file)
+    terminology = load_terminology()
+    return Data(
+        hancock=hancock.read_hancock(folder / "hancock", terminology),
+        tcga=tcga_hnsc.read_tcga(folder / "tcga_hnsc", terminology),
+        digest=digest_of(paths),
+        folder=folder,
     )
 
 
-def folds(count: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Training and test indices of every fold of every repeat; the same for every model that is compared."""
-    draw = np.random.default_rng(SEED)
-    for _ in range(REPEATS):
-        order = draw.permutation(count)
-        for test in np.array_split(order, FOLDS):
-            yield np.setdiff1d(order, test), test
+def _evaluate(studies: Mapping[str, Study], found: Mapping[str, list[Forecasts]], data: Data) -> Evaluation:
+    landmark = studies["landmark"]
+    first, second = (np.concatenate([part["typicality"] for part in found[name]]) for name in ("landmark", "transfer"))
+    widths = [part["high"][:, :, YEAR_5] - part["low"][:, :, YEAR_5] for part in found["landmark"]]
+    width = np.median(np.concatenate(widths), axis=0)
+    shuffled = scores(studies["shuffled"], found["shuffled"])
+    alike = lookalikes([*studies["published"].rows, *studies["published"].others])
+    seen = [row.illness_days is not None or row.died for row in landmark.rows]
+    return Evaluation(
+        counts={
+            "hancock": len(landmark.rows),
+            "tcga": len(landmark.others),
+            "rfs": sum(seen),
+            "deaths": sum(row.died for row in landmark.rows),
+            "published": len(studies["published"].rows),
+            "repeats": landmark.repeats,
+        },
+        landmark=scores(landmark, found["landmark"]),
+        published=scores(studies["published"], found["published"]),
+        calibration=tuple(calibrations(landmark, found["landmark"])),
+        scales=tuple(float(value) for value in np.mean([part["scale"] for part in found["landmark"]], axis=0)),
+        subgroups=tuple(subgroups(landmark, found["landmark"])),
+        transfer=tuple(transfers(studies["transfer"], found["transfer"])),
+        reverse=tuple(transfers(studies["reverse"], found["reverse"])),
+        oropharynx=_oropharynx(studies["oropharynx"], found["oropharynx"][0], data.folder),
+        shuffled=(spread(shuffled, OURS, "RFS", "harrell").mean, spread(shuffled, OURS, "OS", "harrell").mean),
+        duplicates=(len(alike), sum(are_copies(*pair) for pair in alike)),
+        rare=(float((first < _RARE).mean()), float((second < _RARE).mean())),
+        widths=(float(width[0]), float(width[2])),
+    )
 
 
-def _survival(model: IllnessDeath, batch: Batch) -> Curves:
-    """Event-free and overall survival by quarter, (2, N, H)."""
-    model.double().eval()
-    with torch.no_grad():
-        recurrence, without, death = model(*batch.inputs)
-    return np.stack([1.0 - (recurrence + without).numpy(), 1.0 - death.numpy()])
+def _oropharynx(study: Study, forecast: Forecasts, folder: Path) -> tuple[float, float]:
+    """The published tasks' own definitions: recurrence within three years against alive without; death of the tumour.
+
+    Both take whoever was followed, however short, as a negative: so that numbers compare, not because it is right.
+    """
+    targets = {f"hancock-{row['patient_id']}": row for row in read_rows(folder / "hancock" / "targets.csv")}
+    rows = [targets[study.rows[index].patient_id] for index in forecast["test"]]
+    relapsed = np.array(
+        [row["recurrence"] == "yes" and float(row["days_to_recurrence"]) <= _THREE_YEARS for row in rows]
+    )
+    well = np.array([row["recurrence"] == "no" and row["survival_status"] == "living" for row in rows])
+    died = np.array([row["survival_status"] == "deceased" for row in rows])
+    counted = np.array([row["survival_status_with_cause"] != "deceased not tumor specific" for row in rows])
+    recurrence = 1.0 - forecast[f"{OURS}/recurrence"][:, YEAR_3]
+    death = 1.0 - forecast[f"{OURS}/OS"][:, YEAR_5]
+    asked = relapsed | well
+    return _auc(recurrence[asked], relapsed[asked]), _auc(death[counted], died[counted])
 
 
-def outcomes(rows: Sequence[LandmarkRow], endpoint: str) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Whether the endpoint was seen and after how many days, each (N,). RFS: recurrence or death; OS: death."""
-    if endpoint == "OS":
-        return np.array([row.died for row in rows]), np.array([row.last_days for row in rows])
-    events = np.array([row.illness_days is not None or row.died for row in rows])
-    return events, np.array([row.last_days if row.illness_days is None else row.illness_days for row in rows])
+def _auc(risk: NDArray[np.float32], happened: NDArray[np.bool_]) -> float:
+    ranks, yes, no = rankdata(risk), int(happened.sum()), int((~happened).sum())
+    return float((ranks[happened].sum() - yes * (yes + 1) / 2) / (yes * no))
 
 
-def _scores(
-    name: str, curves: Curves, fitting: Sequence[LandmarkRow], testing: Sequence[LandmarkRow], fold: int
-) -> Iterator[Score]:
-    for place, endpoint in enumerate(ENDPOINTS):
-        events, times = outcomes(testing, endpoint)
-        train_events, train_times = outcomes(fitting, endpoint)
-        inside = times < train_times.max()
-        at_times = np.stack([np.interp(_TIMES, _quarter_ends(), curve) for curve in curves[place]])
-        brier = integrated_brier_score(
-            Surv.from_arrays(train_events, train_times),
-            Surv.from_arrays(events[inside], times[inside]),
-            at_times[inside],
-            _TIMES,
-        )
-        concordance = concordance_index_censored(events, times, 1.0 - curves[place][:, _YEAR_3])[0]
-        yield Score(model=name, endpoint=endpoint, fold=fold, concordance=float(concordance), brier=float(brier))
-
-
-def _quarter_ends() -> NDArray[np.float64]:
-    return np.arange(1, 21, dtype=np.float64) * DAYS_PER_QUARTER
-
-
-def _cox(
-    model: IllnessDeath,
-    fitting: Sequence[LandmarkRow],
-    testing: Sequence[LandmarkRow],
-    *,
-    alpha: float,
-    engineered: bool,
-) -> Curves:
-    """Ridge Cox on the model's own covariates, or on raw contract values z-scored with missing at the mean."""
-    left, right = (_covariates(model, batch_of(part), engineered=engineered) for part in (fitting, testing))
-    if not engineered:
-        centre, spread = left.mean(axis=0), left.std(axis=0)
-        left, right = (left - centre) / np.maximum(spread, 1e-6), (right - centre) / np.maximum(spread, 1e-6)
-    curves = []
-    for endpoint in ENDPOINTS:
-        events, times = outcomes(fitting, endpoint)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a constant column in a fold
-            cox = CoxPHSurvivalAnalysis(alpha=alpha).fit(left, Surv.from_arrays(events, times))
-        ends = np.minimum(_quarter_ends(), times.max())
-        curves.append(np.stack([step(ends) for step in cox.predict_survival_function(right)]))
-    return np.stack(curves)
-
-
-def _covariates(model: IllnessDeath, batch: Batch, *, engineered: bool) -> Curves:
-    static, static_mask, sequence, sequence_mask, _ = batch.inputs
-    with torch.no_grad():
-        if engineered:
-            values: Curves = model.engineering(static, static_mask, sequence, sequence_mask).numpy()
-            return values
-    known = static_mask.numpy() > 0
-    raw = np.where(known, static.numpy(), np.nan)
-    last = np.where(sequence_mask.numpy()[:, -1] > 0, sequence.numpy()[:, -1], np.nan)
-    table = np.concatenate([raw, last], axis=1)
-    means = np.nanmean(np.where(np.isnan(table).all(axis=0), 0.0, table), axis=0)
-    filled: Curves = np.where(np.isnan(table), means, table).astype(np.float64)
-    return filled
-
-
-def _calibration(endpoint: str, curves: Curves, rows: Sequence[LandmarkRow]) -> Calibration:
-    """Kaplan-Meier against the mean forecast at two years, and the slope of a Cox fit on the log-log forecast."""
-    events, times = outcomes(rows, endpoint)
-    risk = 1.0 - curves[:, _YEAR_2]
-    horizon = (_YEAR_2 + 1) * DAYS_PER_QUARTER
-    survival = 1.0
-    for moment in np.unique(times[events & (times <= horizon)]):
-        survival *= 1.0 - (events & (times == moment)).sum() / (times >= moment).sum()
-    cloglog = np.log(-np.log(np.clip(1.0 - risk, 1e-6, 1.0 - 1e-6)))[:, None]
-    until = Surv.from_arrays(events & (times <= horizon), np.minimum(times, horizon))
-    slope = float(CoxPHSurvivalAnalysis().fit(cloglog, until).coef_[0])
-    return Calibration(endpoint=endpoint, expected=float(risk.mean()), observed=1.0 - survival, slope=slope)
-
-
-def _external(endpoint: str, curves: Curves, rows: Sequence[LandmarkRow]) -> tuple[str, float, float, int, int]:
-    """Endpoint, C, its standard error by 200 bootstrap samples, rows, events."""
-    events, times = outcomes(rows, endpoint)
-    risk = 1.0 - curves[:, _YEAR_3]
-    draw = np.random.default_rng(SEED)
-    resampled = []
-    for _ in range(_BOOTSTRAPS):
-        chosen = draw.integers(0, len(rows), len(rows))
-        resampled.append(concordance_index_censored(events[chosen], times[chosen], risk[chosen])[0])
-    concordance = concordance_index_censored(events, times, risk)[0]
-    return endpoint, float(concordance), float(np.std(resampled)), len(rows), int(events.sum())
-
-
-def paired(scores: Sequence[Score], endpoint: str, against: str) -> tuple[float, float]:
-    """Mean difference in C to a baseline over the same folds, and its standard error after Nadeau and Bengio (2003)."""
-    ours = {
-        score.fold: score.concordance
-        for score in scores
-        if (score.model, score.endpoint) == ("illness-death", endpoint)
+def headline(evaluation: Evaluation) -> dict[str, float]:
+    """The numbers that the model card quotes."""
+    numbers = {
+        f"{endpoint} {name}": round(spread(evaluation.landmark, OURS, endpoint, name).mean, 4)
+        for endpoint in ENDPOINTS
+        for name in ("harrell", "uno", "brier")
     }
-    theirs = {score.fold: score.concordance for score in scores if (score.model, score.endpoint) == (against, endpoint)}
-    differences = np.array([ours[fold] - theirs[fold] for fold in sorted(ours)])
-    correction = 1.0 / len(differences) + 1.0 / (FOLDS - 1)
-    return float(differences.mean()), float(math.sqrt(correction * differences.var(ddof=1)))
+    for row in evaluation.calibration:
+        if row.model == OURS:
+            numbers[f"{row.endpoint} {row.year} years O/E"] = round(row.observed / row.expected, 3)
+            numbers[f"{row.endpoint} {row.year} years slope"] = round(row.slope, 3)
+    for transfer in evaluation.transfer:
+        numbers[f"{transfer.endpoint} external harrell"] = round(transfer.concordance[OURS], 4)
+        ratio = transfer.calibration.observed / transfer.calibration.expected
+        numbers[f"{transfer.endpoint} external O/E"] = round(ratio, 3)
+    for group in evaluation.subgroups:
+        if group.concordance is not None:
+            numbers[f"{group.endpoint} {group.name}"] = round(group.concordance, 3)
+    return numbers
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds hancock/ and tcga_hnsc/")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where the report goes")
+    parser.add_argument("--work", type=Path, default=Path("build/evaluation"), help="where finished folds are kept")
+    parser.add_argument("--workers", type=int, default=2, help="folds at the same time")
+    parser.add_argument("--repeats", type=int, default=5, help="of the five-fold cross-validation")
+    parser.add_argument("--quick", action="store_true", help="one repeat of small fits, to see that it runs")
+    return parser.parse_args()
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    sys.stderr.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -17,12 +17,13 @@ import torch
 from inference.artifact import FORMAT, GOLDEN, GRAPH, MANIFEST
 from inference.contract import ModelContract
 from inference.predictor import INPUTS, OUTPUTS
-from training.likelihood import Batch
+from training.likelihood import Batch, Inputs
 from training.network import IllnessDeath
 
 OPSET = 20
 _PARITY = 1e-5
-Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+_PUBLISHED = ("training_data_kind", "training_data_sha256", "intended_use", "limits", "licence", "calibration")
+_LARGEST_BYTES = 25 * 2**20
 
 
 def export_bundle(
@@ -37,12 +38,16 @@ def export_bundle(
 ) -> None:
     """Write the bundle. sample: rows to compare on; golden: made-up rows that are published with the bundle.
 
-    Raises ValueError when torch and onnxruntime differ by more than 1e-5 at batch 1, 2 or 7.
+    Raises ValueError when torch and onnxruntime differ by more than 1e-5 at batch 1, 2 or 7, or the graph is beyond
+    25 MB.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.float().eval()
     inputs = tuple(tensor.float() for tensor in sample.inputs)
-    graph = _graph(model, tuple(tensor[:2] for tensor in inputs))
+    properties = {**_properties(contract), **{name: str(about[name]) for name in _PUBLISHED if name in about}}
+    graph = _graph(model, tuple(tensor[:2] for tensor in inputs), properties)
+    if len(graph) > _LARGEST_BYTES:
+        raise ValueError("the graph is larger than 25 MB")
     (folder / GRAPH).write_bytes(graph)
     _require_parity(model, graph, inputs)
     with torch.no_grad():
@@ -66,7 +71,21 @@ def export_bundle(
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
 
 
-def _graph(model: IllnessDeath, example: tuple[torch.Tensor, ...]) -> bytes:
+def _properties(contract: ModelContract) -> dict[str, str]:
+    """What a reader of the graph alone, without the manifest, must know of the order of its inputs."""
+    return {
+        "model_name": contract.model_name,
+        "model_version": contract.model_version,
+        "schema_sha256": contract.schema_sha256,
+        "static_order": " ".join(entry.name for entry in contract.static),
+        "sequence_order": " ".join(f"{column.name}[{column.unit}]" for column in contract.sequence),
+        "horizon_quarters": str(contract.horizon_quarters),
+        "time_origin": "the landmark; years_since_surgery is the postoperative clock there",
+    }
+
+
+def _graph(model: IllnessDeath, example: tuple[torch.Tensor, ...], properties: Mapping[str, str]) -> bytes:
+    """The graph, opset 20, of any batch size, with properties as its metadata and nothing of this machine."""
     batch = torch.export.Dim("batch", min=1, max=4096)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
@@ -86,6 +105,7 @@ def _graph(model: IllnessDeath, example: tuple[torch.Tensor, ...]) -> bytes:
         del node.metadata_props[:]  # paths and stack traces of the machine that exported
         node.doc_string = ""
     del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, dict(sorted(properties.items())))
     onnx.checker.check_model(graph)
     content: bytes = graph.SerializeToString(deterministic=True)
     return content

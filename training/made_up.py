@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from inference.contract import ModelContract
-from training.export import Inputs
+from training.likelihood import Inputs
 
 _ROWS = 8
 _SEED = 20260101
@@ -14,7 +14,7 @@ _MASKED_STATIC, _MASKED_SEQUENCE = 0.2, 0.3
 _NUMBERS = {"age_at_surgery": (38.0, 88.0), "nodes_positive": (0.0, 9.0), "depth_of_invasion": (1.0, 30.0)}
 _LABORATORY = {
     "hgb": (9.0, 16.5), "wbc": (3.5, 14.0), "neut": (2.0, 11.0), "lymph": (0.5, 3.5), "mono": (0.2, 1.2),
-    "plt": (120.0, 480.0), "rdw": (12.0, 18.0),
+    "eos": (0.0, 0.6),    "plt": (120.0, 480.0), "rdw": (12.0, 18.0),
 }  # fmt: skip
 
 
@@ -36,4 +36,5 @@ def made_up_inputs(contract: ModelContract) -> Inputs:
     static_mask[-1], sequence_mask[-1] = 0.0, 0.0
     years = draw.uniform(0.0, 3.0, (_ROWS, 1)).astype(np.float32)
     arrays = (static * static_mask, static_mask, sequence * sequence_mask, sequence_mask, years)
-    return tuple(torch.from_numpy(array) for array in arrays)
+    first, second, third, fourth, fifth = (torch.from_numpy(array) for array in arrays)
+    return first, second, third, fourth, fifth

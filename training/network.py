@@ -1,215 +1,197 @@
-"""The linear illness-death model in discrete time, with all feature engineering inside the graph.
+"""The illness-death model in discrete time: penalised hazard networks, and the graph that is shipped.
 
 Three hazards by quarter: disease-free to recurrence (h01) and to death (h02), and from recurrence to death (h12).
 Recurrence, death without recurrence and death follow from them, so that they can never contradict each other.
+Every hazard is a function of the covariates and of the time since surgery alone, and networks are averaged on the
+logits of the hazards, not on curves: so a later landmark without news is the conditional curve, exactly.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from inference.contract import ModelContract
+from training.engineering import Engineering
 
 TRANSITIONS = 3
+FIT_QUARTERS = 24  # six years; beyond, too few are at risk to say anything
 BASELINE_QUARTERS = 40  # ten years; later quarters keep the last hazard
-_CLIP = 6.0
+_HIDDEN = 32
 _SMALLEST = 1e-7
-_T3, _T4, _N1, _N2, _N3 = 3.0, 4.0, 1.0, 2.0, 3.0
-_HALF = 0.5
-_HGB_LOW, _AGE_HINGES = 13.0, (55.0, 70.0)  # g/dL; years
-_SMALLEST_MEASURED = 1e-3  # keeps the logarithm of a masked zero finite
 _QUARTERS_A_YEAR = 4.0
-_FIRST_LOGIT, _SMALLEST_SCALE = -4.0, 0.05  # where the fit starts; no covariate is blown up beyond twenty-fold
-Covariate: TypeAlias = tuple[str, Tensor, Tensor]  # name, value (B,), known (B,)
+_FIRST_LOGIT, _FIRST_WEIGHT = -4.0, 0.05  # where every fit starts
+_TIME_CENTRE, _TIME_SCALE = 8.0, 8.0  # quarters: the term in time is zero at two years
+_LOW, _HIGH = 0.1, 0.9  # of the band
 
 
-class Engineering(nn.Module):
-    """Raw contract values and masks to the model's covariates; what is not known stands at the training mean (0).
+class HazardNetwork(nn.Module):
+    """M networks side by side, each: baseline by quarter + shared linear + deviation by transition + time + MLP.
 
-    static, static_mask: (B, S); sequence, sequence_mask: (B, T, F). Returns (B, P), z-scored, clipped at 6 either way.
+    covariates: (B, P), z-scored. Logits: (B, M, 3, H); the first two share one softmax with staying well.
     """
 
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, contract: ModelContract) -> None:
+    def __init__(self, width: int, members: int, generator: torch.Generator) -> None:
         super().__init__()
-        self._index = {entry.name: place for place, entry in enumerate(contract.static)}
-        self._laboratory = {entry.name: place for place, entry in enumerate(contract.sequence)}
-        self.names = tuple(name for name, _, _ in self._covariates(*self._dummies(contract)))
-        self.register_buffer("mean", torch.zeros(len(self.names)))
-        self.register_buffer("scale", torch.ones(len(self.names)))
 
-    def fit(self, static: Tensor, static_mask: Tensor, sequence: Tensor, sequence_mask: Tensor) -> None:
-        """Set the z-scores from training rows, each covariate from the rows that know it."""
-        values, known = self._raw(static, static_mask, sequence, sequence_mask)
-        count = known.sum(0).clamp(min=1.0)
-        mean = (values * known).sum(0) / count
-        variance = (known * (values - mean) ** 2).sum(0) / count
-        self.mean = mean
-        self.scale = variance.sqrt().clamp(min=_SMALLEST_SCALE)
+        def drawn(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.randn(shape, generator=generator) * _FIRST_WEIGHT)
 
-    def forward(self, static: Tensor, static_mask: Tensor, sequence: Tensor, sequence_mask: Tensor) -> Tensor:
-        """Covariates, (B, P)."""
-        values, known = self._raw(static, static_mask, sequence, sequence_mask)
-        return ((values - self.mean) / self.scale).clamp(-_CLIP, _CLIP) * known
+        self.members = members
+        self.baseline = nn.Parameter(torch.full((members, TRANSITIONS, BASELINE_QUARTERS), _FIRST_LOGIT))
+        self.shared = nn.Parameter(torch.zeros(members, width))
+        self.deviation = nn.Parameter(torch.zeros(members, TRANSITIONS, width))
+        self.time = nn.Parameter(torch.zeros(members, width))
+        self.inner, self.bias = drawn(members, width, _HIDDEN), nn.Parameter(torch.zeros(members, 1, _HIDDEN))
+        self.outer = drawn(members, _HIDDEN, TRANSITIONS)
 
-    def _raw(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        covariates = self._covariates(*inputs)
-        return (
-            torch.stack([value for _, value, _ in covariates], dim=1),
-            torch.stack([known for _, _, known in covariates], dim=1),
-        )
+    def predictors(self, covariates: Tensor, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
+        """What a row adds to the baseline, (M, B, 3), and by how much that grows per unit of time, (M, B).
 
-    def _dummies(self, contract: ModelContract) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        static = torch.zeros(2, len(contract.static))
-        sequence = torch.zeros(2, contract.sequence_length, len(contract.sequence))
-        return static, static, sequence, sequence
+        covariates: (B, P), or (M, B, P) with rows of its own for each network. dropout: of the hidden units.
+        """
+        rows = covariates if covariates.dim() == TRANSITIONS else covariates.unsqueeze(0).expand(self.members, -1, -1)
+        linear = rows @ (self.shared.unsqueeze(1) + self.deviation).transpose(1, 2)
+        hidden = nn.functional.silu(rows @ self.inner + self.bias)
+        bent = nn.functional.dropout(hidden, dropout, training=dropout > 0.0) @ self.outer
+        return linear + bent, (rows @ self.time.unsqueeze(2)).squeeze(2)
 
-    def _covariates(
-        self, static: Tensor, static_mask: Tensor, sequence: Tensor, sequence_mask: Tensor
-    ) -> list[Covariate]:
-        """Every covariate in the order of the weights. Source of the set: model.md section 7, heavily regularised."""
-        entries = Entries(values=static, masks=static_mask, place=self._index)
-        last, measured = last_values(sequence, sequence_mask)
-        laboratory = Entries(values=last, masks=measured, place=self._laboratory)
-        return [*_person(entries), *_stage(entries), *_pathology(entries), *_blood(laboratory)]
+    def training_logits(self, covariates: Tensor, dropout: float = 0.0) -> Tensor:
+        """Logits of the fitted quarters counted from surgery, (M, B, 3, Q)."""
+        level, slope = self.predictors(covariates, dropout)
+        clock = clock_of(torch.arange(FIT_QUARTERS, dtype=level.dtype))
+        baseline = self.baseline[:, None, :, :FIT_QUARTERS]
+        return baseline + level.unsqueeze(3) + (slope.unsqueeze(2) * clock).unsqueeze(2)
 
+    def forward(self, covariates: Tensor, place: Tensor) -> Tensor:
+        """Logits at quarters on the postoperative clock. place: (B, H), continuous, within the baseline."""
+        level, slope = self.predictors(covariates)
+        table = self.baseline.permute(2, 0, 1)  # (Q, M, 3)
+        low = place.floor()
+        part = (place - low)[:, :, None, None]
+        below = low.long()
+        above = (below + 1).clamp(max=BASELINE_QUARTERS - 1)
+        baseline = table[below] * (1.0 - part) + table[above] * part  # (B, H, M, 3)
+        growth = slope.T[:, None, :, None] * clock_of(place)[:, :, None, None]
+        return (baseline + level.transpose(0, 1).unsqueeze(1) + growth).permute(0, 2, 3, 1)
 
-class Entries:
-    """Columns by name. values, masks: (B, N); place: the column of each name."""
-
-    def __init__(self, *, values: Tensor, masks: Tensor, place: Mapping[str, int]) -> None:
-        self._values, self._masks, self._place = values, masks, place
-
-    def value(self, name: str) -> Tensor:
-        """The column, (B,); 0 where it is masked."""
-        return self._values[:, self._place[name]]
-
-    def known(self, name: str) -> Tensor:
-        """1 where the column is known, (B,)."""
-        return self._masks[:, self._place[name]]
-
-    def plain(self, *names: str) -> list[Covariate]:
-        """Columns as they are."""
-        return [(name, self.value(name), self.known(name)) for name in names]
-
-    def logarithm(self, name: str) -> tuple[Tensor, Tensor]:
-        """Natural logarithm of a concentration, (B,), and where there is one: known and above zero."""
-        value = self.value(name)
-        return torch.log(value.clamp(min=_SMALLEST_MEASURED)), (value > 0).float() * self.known(name)
-
-    def always(self) -> Tensor:
-        """Ones, (B,): a flag of what is missing is itself never missing."""
-        return torch.ones_like(self._values[:, 0])
+    def extend_baseline(self) -> None:
+        """Quarters beyond the fitted ones keep the last fitted hazard."""
+        with torch.no_grad():
+            self.baseline[:, :, FIT_QUARTERS:] = self.baseline[:, :, FIT_QUARTERS - 1 : FIT_QUARTERS]
 
 
-def _person(entries: Entries) -> list[Covariate]:
-    """Age with hinges (years), sex, smoking, site, p16."""
-    age, known, always = entries.value("age_at_surgery"), entries.known("age_at_surgery"), entries.always()
-    positive = (entries.value("p16") > 0).float() * entries.known("p16")
-    negative = (entries.value("p16") < 0).float() * entries.known("p16")
-    return [
-        ("age", age, known),
-        *((f"age_over_{hinge:.0f}", (age - hinge).clamp(min=0.0), known) for hinge in _AGE_HINGES),
-        *entries.plain("male", "smoking_current", "smoking_never"),
-        *entries.plain("oral_cavity", "oropharynx", "hypopharynx", "larynx", "unknown_primary"),
-        ("p16_positive", positive, always),
-        ("p16_negative", negative, always),
-        ("oropharynx_p16", positive * entries.value("oropharynx"), always),
-    ]
+def clock_of(place: Tensor) -> Tensor:
+    """The clock of the term in time: it stands still where the fitted quarters end."""
+    return (place.clamp(max=FIT_QUARTERS - 1.0) - _TIME_CENTRE) / _TIME_SCALE
 
 
-def _stage(entries: Entries) -> list[Covariate]:
-    """Pathological T and N: as ordinals, as thresholds, and whether they are known at all."""
-    tumour, nodes, always = entries.value("pT"), entries.value("pN"), entries.always()
-    return [
-        *entries.plain("pT"),
-        ("pT_3_or_more", (tumour >= _T3).float(), entries.known("pT")),
-        ("pT_4_or_more", (tumour >= _T4).float(), entries.known("pT")),
-        ("pT_unknown", 1.0 - entries.known("pT"), always),
-        *entries.plain("pN"),
-        ("pN_1_or_more", (nodes >= _N1).float(), entries.known("pN")),
-        ("pN_2_or_more", (nodes >= _N2).float(), entries.known("pN")),
-        ("pN_3", (nodes >= _N3).float(), entries.known("pN")),
-        ("pN_unknown", 1.0 - entries.known("pN"), always),
-    ]
+class Recalibration(nn.Module):
+    """Logits drawn apart or together around their mean over the training rows, and shifted, by transition."""
+
+    centre: Tensor
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(TRANSITIONS, BASELINE_QUARTERS))
+        self.register_buffer("scale", torch.ones(TRANSITIONS))
+        self.register_buffer("offset", torch.zeros(TRANSITIONS))
+
+    def forward(self, logits: Tensor, place: Tensor) -> Tensor:
+        """logits: (B, 3, H) at place (B, H)."""
+        table = self.centre.T
+        low = place.floor()
+        part = (place - low).unsqueeze(2)
+        below = low.long()
+        above = (below + 1).clamp(max=BASELINE_QUARTERS - 1)
+        centre = (table[below] * (1.0 - part) + table[above] * part).transpose(1, 2)
+        return centre + self.scale[:, None] * (logits - centre) + self.offset[:, None]
 
 
-def _pathology(entries: Entries) -> list[Covariate]:
-    """Positive nodes (count) and depth (mm) on the log1p scale, extranodal extension, margin, invasion, grade."""
-    nodes, depth, always = entries.value("nodes_positive"), entries.value("depth_of_invasion"), entries.always()
-    return [
-        ("nodes_positive", torch.log1p(nodes.clamp(min=0.0)), entries.known("nodes_positive")),
-        ("depth", torch.log1p(depth.clamp(min=0.0)), entries.known("depth_of_invasion")),
-        ("depth_unknown", 1.0 - entries.known("depth_of_invasion"), always),
-        # without a resected node there is none to extend beyond: missing stands as absent
-        ("ene", entries.value("ene") * entries.known("ene"), always),
-        *entries.plain("margin", "lymphatic_invasion", "vascular_invasion", "lvi", "pni", "grade"),
-    ]
+class Typicality(nn.Module):
+    """How many in a hundred training patients lie as far out: a conformal p-value of the Mahalanobis distance.
 
+    knots: quantiles of the distances of training rows from a centre fitted without them, rising.
+    """
 
-def _blood(laboratory: Entries) -> list[Covariate]:
-    """Newest counts (10*9/L) and their ratios on the log scale, haemoglobin (g/dL), its deficit, RDW (%)."""
-    logarithms = {name: laboratory.logarithm(name) for name in ("wbc", "mono", "plt", "neut", "lymph")}
+    precision: Tensor
+    centre: Tensor
+    knots: Tensor
 
-    def ratio(above: str, below: str) -> tuple[Tensor, Tensor]:
-        (left, left_known), (right, right_known) = logarithms[above], logarithms[below]
-        return left - right, left_known * right_known
+    def __init__(self, width: int, knots: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("precision", torch.eye(width))
+        self.register_buffer("knots", torch.linspace(0.0, 10.0, knots))
 
-    deficit = (_HGB_LOW - laboratory.value("hgb")).clamp(min=0.0)
-    return [
-        *((f"log_{name}", *logarithms[name]) for name in ("wbc", "mono", "plt")),
-        ("log_nlr", *ratio("neut", "lymph")),
-        ("log_plr", *ratio("plt", "lymph")),
-        ("log_lmr", *ratio("lymph", "mono")),
-        *laboratory.plain("hgb"),
-        ("hgb_deficit", deficit, laboratory.known("hgb")),
-        *laboratory.plain("rdw"),
-    ]
-
-
-def last_values(sequence: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The newest known value of each column, (B, F), and whether there is one. Rows are in order of time."""
-    later = mask.flip(1).cumsum(1).flip(1) - mask  # how many known entries come after this one
-    newest = mask * (later < _HALF).float()
-    return (sequence * newest).sum(1), mask.amax(1)
+    def forward(self, covariates: Tensor) -> Tensor:
+        """(B,), 0 to 1, piecewise linear between the knots; 0 is beyond every training patient."""
+        apart = covariates - self.centre
+        distance = ((apart @ self.precision) * apart).sum(1).clamp(min=_SMALLEST).sqrt().unsqueeze(1)
+        passed = ((distance - self.knots[:-1]) / (self.knots[1:] - self.knots[:-1])).clamp(0.0, 1.0)
+        return 1.0 - passed.mean(1)
 
 
 class IllnessDeath(nn.Module):
-    """Linear predictors on quarterly hazards, shifted to the landmark's place on the postoperative clock."""
+    """The graph that is shipped: engineering, network ensemble and distilled student, calibration, band, typicality."""
 
-    def __init__(self, contract: ModelContract) -> None:
+    def __init__(
+        self,
+        contract: ModelContract,
+        engineering: Engineering,
+        ensemble: HazardNetwork,
+        *,
+        student: HazardNetwork,
+        resampled: int,
+        knots: int = 51,
+    ) -> None:
+        """resampled: how many of the ensemble's last members saw bootstrap weights; their spread is the band."""
         super().__init__()
-        self.engineering = Engineering(contract)
-        width = len(self.engineering.names)
-        self.shared = nn.Parameter(torch.zeros(width))
-        self.deviation = nn.Parameter(torch.zeros(TRANSITIONS, width))
-        self.baseline = nn.Parameter(torch.full((TRANSITIONS, BASELINE_QUARTERS), _FIRST_LOGIT))
-        self.horizon = contract.horizon_quarters
+        self.engineering, self.ensemble, self.student = engineering, ensemble, student
+        self.recalibration = Recalibration()
+        self.typicality = Typicality(len(engineering.names), knots)
+        self.resampled = resampled
         self.register_buffer("steps", torch.arange(contract.horizon_quarters, dtype=torch.float32))
 
-    def linear(self, covariates: Tensor) -> Tensor:
-        """Linear predictor of each transition, (B, 3)."""
-        return covariates @ (self.shared + self.deviation).T
+    def places(self, years_since_surgery: Tensor) -> Tensor:
+        """Forecast quarters on the postoperative clock, (B, H), inside the baseline. years_since_surgery: (B, 1)."""
+        return (years_since_surgery * _QUARTERS_A_YEAR + self.steps).clamp(0.0, BASELINE_QUARTERS - 1.0)
+
+    def combined(self, covariates: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Uncalibrated: the mean of ensemble and student, (B, 3, H), and the ensemble's members, (B, M, 3, H)."""
+        members = self.ensemble(covariates, place)
+        return (members.mean(1) + self.student(covariates, place).mean(1)) / 2.0, members
 
     def forward(
         self, static: Tensor, static_mask: Tensor, sequence: Tensor, sequence_mask: Tensor, years_since_surgery: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Cumulative incidences of recurrence, death without recurrence, and death; each (B, H)."""
-        predictors = self.linear(self.engineering(static, static_mask, sequence, sequence_mask))
-        place = (years_since_surgery * _QUARTERS_A_YEAR + self.steps).clamp(0.0, BASELINE_QUARTERS - 1.0)  # (B, H)
-        low = place.floor()
-        part = (place - low).unsqueeze(1)
-        below = low.long()
-        above = (below + 1).clamp(max=BASELINE_QUARTERS - 1)
-        baseline = self.baseline.T  # (Q, 3)
-        level = baseline[below].transpose(1, 2) * (1.0 - part) + baseline[above].transpose(1, 2) * part
-        return incidences(level + predictors.unsqueeze(2))
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Recurrence, death without recurrence, death (B, H); low and high (B, 3, H); typicality (B, 1)."""
+        covariates = self.engineering(static, static_mask, sequence, sequence_mask)
+        place = self.places(years_since_surgery)
+        middle, members = self.combined(covariates, place)
+        calibrated = self.recalibration(middle, place)
+        curves = incidences(calibrated)
+        low, high = self._band(calibrated, members[:, -self.resampled :], torch.stack(curves, dim=1))
+        return (*curves, low, high, self.typicality(covariates).unsqueeze(1))
+
+    def _band(self, middle: Tensor, members: Tensor, curves: Tensor) -> tuple[Tensor, Tensor]:
+        """10 and 90 % of the resampled members' curves around the forecast, which always lies inside."""
+        spread = self.recalibration.scale[:, None] * (members - members.mean(1, keepdim=True))
+        around = [torch.stack(incidences(middle + spread[:, index]), dim=1) for index in range(self.resampled)]
+        ordered = torch.sort(torch.stack(around, dim=0), dim=0).values
+        # each order statistic of rising curves rises, and so does what lies between two of them
+        low, high = _between(ordered, _LOW), _between(ordered, _HIGH)
+        return torch.minimum(low, curves), torch.maximum(high, curves)
+
+
+def _between(ordered: Tensor, quantile: float) -> Tensor:
+    """The quantile of values in order along the first dimension, by linear interpolation."""
+    place = quantile * (ordered.shape[0] - 1)
+    below = int(place)
+    above = min(below + 1, ordered.shape[0] - 1)
+    return ordered[below] * (1.0 - (place - below)) + ordered[above] * (place - below)
 
 
 def incidences(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:

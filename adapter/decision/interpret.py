@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from inference.contract import BundleIdentity, ModelContract, ModelOutput
 
 _MONTHS_PER_QUARTER = 3
 _TOLERANCE = 1e-6  # float32 sums of up to twenty hazards
+_Bounds: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def interpret(
@@ -45,8 +47,8 @@ def interpret(
         kind=at_risk.kind,
         incidences=tuple(
             incidence
-            for outcome, curve in curves
-            for incidence in _read_curve(outcome, curve, landmark, contract.horizon_quarters)
+            for row, (outcome, curve) in enumerate(curves)
+            for incidence in _read_curve(outcome, curve, _bounds(output, row), landmark, contract.horizon_quarters)
         ),
         model=ModelIdentity(
             name=identity.name,
@@ -56,11 +58,17 @@ def interpret(
         ),
         basis=_basis(timeline, contract),
         missing=tuple(sorted(set(missing))),
+        typicality=output.typicality,
     )
 
 
+def _bounds(output: ModelOutput, row: int) -> _Bounds | None:
+    """Low and high of one outcome, (H,) each."""
+    return None if output.band is None else (output.band.low[row], output.band.high[row])
+
+
 def _read_curve(
-    outcome: Outcome, curve: NDArray[np.float32], landmark: Landmark, quarters: int
+    outcome: Outcome, curve: NDArray[np.float32], bounds: _Bounds | None, landmark: Landmark, quarters: int
 ) -> Iterable[CumulativeIncidence]:
     """Pick the horizons out of the whole curve. curve: (H,), fraction at the end of each quarter."""
     if curve.shape != (quarters,):
@@ -70,7 +78,19 @@ def _read_curve(
         quarter, rest = divmod(horizon, _MONTHS_PER_QUARTER)
         if rest or not 1 <= quarter <= quarters:
             raise InvalidForecast(f"{horizon} months is not a horizon of this model")
-        yield CumulativeIncidence(outcome=outcome, horizon=horizon, probability=rising[quarter - 1])
+        probability = rising[quarter - 1]
+        if bounds is None:
+            yield CumulativeIncidence(outcome=outcome, horizon=horizon, probability=probability)
+            continue
+        low, high = (_bound(outcome, float(bound[quarter - 1]), probability) for bound in bounds)
+        yield CumulativeIncidence(outcome=outcome, horizon=horizon, probability=probability, low=low, high=high)
+
+
+def _bound(outcome: Outcome, value: float, probability: float) -> float:
+    """A bound within [0, 1], rounding put right; InvalidForecast for what is more than rounding."""
+    if not math.isfinite(value) or not -_TOLERANCE <= value <= 1.0 + _TOLERANCE:
+        raise InvalidForecast(f"{outcome.value} has a bound that is not a probability")
+    return probability if abs(value - probability) <= _TOLERANCE else min(max(value, 0.0), 1.0)
 
 
 def _rising(outcome: Outcome, curve: list[float]) -> list[float]:

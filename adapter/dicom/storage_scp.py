@@ -6,7 +6,6 @@ import os
 import shutil
 import ssl
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from adapter.dicom.server import Listening
 from adapter.dicom.syntaxes import NATIVE, RECEIVED
 from adapter.domain.ids import AETitle
 from adapter.errors import BadData, ConflictingInstance, WrongPatient
+from adapter.moments import Moment, reach
 
 # what a CT, MR or PET series may hold; secondary captures are received so that they can be refused by name later
 _SOP_CLASSES = (
@@ -167,10 +167,12 @@ class StorageScp:
         try:
             if shutil.disk_usage(delivery.folder).free < self._limits.free_bytes + len(content):
                 return OUT_OF_RESOURCES
+            reach(Moment.IMAGE_ARRIVED)
             write_durably(path, content)
+            reach(Moment.IMAGE_RENAMED)
         except OSError:
             return OUT_OF_RESOURCES
-        delivery.stored(header.instance_uid, content)
+        delivery.stored(header.instance_uid)
         return STORED
 
 
@@ -186,8 +188,3 @@ def write_durably(path: Path, content: bytes) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
-
-
-def received_sop_classes() -> Iterable[str]:
-    """The SOP classes the SCP accepts."""
-    return tuple(str(sop_class) for sop_class in _SOP_CLASSES)

@@ -43,15 +43,11 @@ class SeriesRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesOnDisk:
-    """A series whose every listed instance is stored. files: one per instance, ordered as `ref.instance_uids`.
-
-    digest: SHA-256, hexadecimal, over the sorted instance UIDs and the digests of their files.
-    """
+    """A series whose every listed instance is stored. files: one per instance, ordered as `ref.instance_uids`."""
 
     ref: SeriesRef
     folder: Path
     files: tuple[Path, ...]
-    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,7 +69,10 @@ class Volume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageDescriptors:
-    """A volume in numbers that can be checked and stored. values: (name, number) sorted by name."""
+    """A volume in numbers that can be checked and stored. values: (name, number) sorted by name.
+
+    embedding: what the model's encoder made of it, float32 values; empty where the model reads no images.
+    """
 
     series_uid: SeriesUid
     study_uid: StudyUid
@@ -82,3 +81,4 @@ class ImageDescriptors:
     known: datetime
     digest: str
     values: tuple[tuple[str, float], ...]
+    embedding: tuple[float, ...] = ()

@@ -62,16 +62,25 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CumulativeIncidence:
-    """The probability, as a fraction, that an outcome has happened by `horizon` months after the landmark."""
+    """The probability, as a fraction, that an outcome has happened by `horizon` months after the landmark.
+
+    low, high: where 10 and 90 % of models fitted on resampled patients put it; None where the model does not tell.
+    """
 
     outcome: Outcome
     horizon: int
     probability: float
+    low: float | None = None
+    high: float | None = None
 
     def __post_init__(self) -> None:
-        """Raise InvalidForecast unless the probability is finite and within [0, 1]."""
+        """Raise InvalidForecast unless the probability is finite, within [0, 1], and inside its band."""
         if not math.isfinite(self.probability) or not 0.0 <= self.probability <= 1.0:
             raise InvalidForecast(f"{self.outcome.value} at {self.horizon} months is not a probability")
+        if self.low is None and self.high is None:
+            return
+        if self.low is None or self.high is None or not 0.0 <= self.low <= self.probability <= self.high <= 1.0:
+            raise InvalidForecast(f"{self.outcome.value} at {self.horizon} months lies outside its band")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +100,8 @@ _TOLERANCE = 1e-6  # float32 sums of up to twenty hazards
 class RiskForecast:
     """Cumulative incidences at the landmark's horizons, coherent by construction.
 
-    basis: every resource version the model input rests on. missing: contract features that were not known.
+    basis: every resource version the model input rests on. missing: contract features that were not known. typicality:
+    the fraction of training patients whose findings are at least as unusual; None where the model does not tell.
     """
 
     patient_id: PatientId
@@ -101,9 +111,12 @@ class RiskForecast:
     model: ModelIdentity
     basis: tuple[ResourceVersion, ...]
     missing: tuple[str, ...]
+    typicality: float | None = None
 
     def __post_init__(self) -> None:
         """Raise InvalidForecast when a curve falls, a horizon is absent, or exclusive outcomes exceed certainty."""
+        if self.typicality is not None and not 0.0 <= self.typicality <= 1.0:
+            raise InvalidForecast("typicality is not a fraction")
         for outcome in Outcome:
             curve = [entry for entry in self.incidences if entry.outcome is outcome]
             if tuple(entry.horizon for entry in curve) != self.landmark.horizons:

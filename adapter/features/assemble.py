@@ -19,6 +19,7 @@ from adapter.errors import UnusableInput
 from adapter.features.at_risk import is_of_the_episode
 from inference.contract import ModelContract, ModelInput, SequenceInput, StaticInput
 
+IMAGE = "image"  # how a missing image is named among the inputs that were not known
 PREOPERATIVE = "preoperative:"  # a contract may ask for the last value before surgery, as in `preoperative:hgb`
 _SPECIMEN_FEATURES = frozenset(
     {
@@ -48,17 +49,20 @@ def assemble(timeline: Timeline, contract: ModelContract, *, zone: tzinfo = UTC)
         sequence_mask=_mask(sequence),
         sequence_age_days=age_days,
         years_since_surgery=_years_since_surgery(timeline),
+        image=_image(timeline, contract),
     )
     _require(model_input, contract)
     return model_input
 
 
 def missing_inputs(model_input: ModelInput, contract: ModelContract) -> tuple[str, ...]:
-    """The features of the contract about which nothing was known, sorted."""
+    """The features of the contract about which nothing was known, sorted; `image` among them where it reads one."""
     static, columns = model_input.static_mask, model_input.sequence_mask.max(axis=0, initial=0.0)
     seen = {entry.feature for entry, mask in zip(contract.static, static, strict=True) if mask != 0.0}
     seen |= {entry.feature for entry, mask in zip(contract.sequence, columns, strict=True) if mask != 0.0}
     asked = {entry.feature for entry in contract.static} | {entry.feature for entry in contract.sequence}
+    if contract.image is not None and model_input.image is None:
+        asked.add(IMAGE)
     return tuple(sorted(asked - seen))
 
 
@@ -200,6 +204,16 @@ def _sequence_value(entries: Sequence[Measurement], column: SequenceInput) -> fl
         raise UnusableInput(f"{column.name}: {column.feature} is coded, not as contracted")
     _require_unit(found, column.name, column.unit)
     return number_of(found)
+
+
+# ---- the image
+
+
+def _image(timeline: Timeline, contract: ModelContract) -> NDArray[np.float32] | None:
+    """What the encoder made of the newest image; None where the model reads none, or there is none it could read."""
+    if contract.image is None or not timeline.images or not timeline.images[-1].embedding:
+        return None
+    return np.asarray(timeline.images[-1].embedding, dtype=np.float32)
 
 
 # ---- arrays

@@ -44,6 +44,7 @@ from adapter.errors import BadMapping, InvalidForecast, MalformedResource
 from adapter.fhir.delivery import Delivery, OutputMode
 from adapter.fhir.entries import Json, canonical_json, entry_of, transaction_by_id
 
+FORECAST_BAND = "urn:adjuvant:forecast-band"  # extension of a prediction: Range in percent
 _ID_LENGTH = 32
 _PERCENT_STEP = Decimal("0.1")
 _REASON_TYPES = frozenset({"Condition", "Observation", "DiagnosticReport", "DocumentReference"})
@@ -128,6 +129,17 @@ def account_of(
         quarantined=tuple((reason, reasons.count(reason)) for reason in sorted(set(reasons))),
         input_digest=input_digest,
     )
+
+
+def _band(incidence: CumulativeIncidence) -> Json:
+    """The extension of a prediction whose model says how sure it is, else nothing."""
+    if incidence.low is None or incidence.high is None:
+        return {}
+    ends = {
+        name: {"value": to_percent(end), "unit": "%", "system": "http://unitsofmeasure.org", "code": "%"}
+        for name, end in (("low", incidence.low), ("high", incidence.high))
+    }
+    return {"extension": [{"url": FORECAST_BAND, "valueRange": ends}]}
 
 
 def to_percent(probability: float) -> Decimal:
@@ -355,16 +367,28 @@ class _Writer:
         wording = self.delivery.outcomes[incidence.outcome]
         start = self.forecast.landmark.time
         return {
+            **_band(incidence),
             "outcome": self._concept(wording.title, wording.coding),
             "probabilityDecimal": to_percent(incidence.probability),
             "whenPeriod": {"start": _instant(start), "end": _instant(_months_later(start, incidence.horizon))},
         }
+
+    def _band_in_words(self, incidence: CumulativeIncidence) -> str:
+        """One band; only its ends, for the number between them stands in its prediction."""
+        title = self.delivery.outcomes[incidence.outcome].title.lower()
+        low, high = (to_percent(end or 0.0) for end in (incidence.low, incidence.high))
+        return f"{title} at {incidence.horizon} months {low} to {high} %"
 
     def _account_sentences(self) -> Iterable[str]:
         """Say how far the numbers carry, what was missing, and what was read but not used."""
         yield self.delivery.labels[self.mode]
         yield self.delivery.texts["limits"]
         yield f"Model trained on {self.forecast.model.training_data} data."
+        if self.forecast.typicality is not None:
+            unusual = to_percent(self.forecast.typicality)
+            yield f"Patients in the training data whose findings are at least as unusual: {unusual} %."
+        if banded := [self._band_in_words(one) for one in self.forecast.incidences if one.low is not None]:
+            yield f"Range of models refitted on resampled patients, 10 to 90 %: {'; '.join(banded)}."
         missing = ", ".join(self.forecast.missing) or "none"
         yield f"Model inputs not known at the landmark: {missing}."
         unused = ", ".join(f"{reason} {count}" for reason, count in self.account.quarantined) or "none"

@@ -8,32 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from adapter.dicom.volume import read_volume
-from adapter.domain.imaging import ImageDescriptors, SeriesOnDisk
+from adapter.domain.imaging import ImageDescriptors, SeriesOnDisk, SeriesRef, Volume
 from adapter.domain.outcome import Case, Delivered, Settled, Skipped, TransactionBundle
-from adapter.domain.record import RawRecord
+from adapter.domain.record import Quarantined, RawRecord
 from adapter.domain.risk import NotAtRisk
-from adapter.errors import NoGeometry
+from adapter.errors import InvalidForecast, NoGeometry, TooLarge, UnusableInput
+from adapter.features.crop import crop_volume
 from adapter.features.imaging import choose_series, describe_volume, volume_digest
 from adapter.pipeline.case_file import CaseFile, SeriesFile, seal, unseal
 from adapter.pipeline.decide import Decision, decide, dicom_patient, read_record, skipped
-from adapter.pipeline.ports import CaseFiles, ImageArchive, Predictor, RecordSource, RecordTarget
-from adapter.pipeline.practice import Practice
+from adapter.pipeline.ports import CaseFiles, DecisionPorts, Ports, Predictor
+from inference.contract import ContractBreach
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
-    """The rooms around the walk. archive: None where the site has no PACS."""
-
-    source: RecordSource
-    archive: ImageArchive | None
-    predictor: Predictor
-    target: RecordTarget
-    files: CaseFiles
-    practice: Practice
+# a series of which no volume can be made, by the code under which the result names it; the forecast stands without
+_NO_VOLUME = {NoGeometry: "series-without-geometry", TooLarge: "series-too-large", UnusableInput: "series-not-usable"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +66,7 @@ def retrieve(case_file: CaseFile, ports: Ports) -> StepResult:
     return _kept(replace(case_file, series=tuple(series), image_notes=notes), ports)
 
 
-def conclude(case_file: CaseFile, ports: Ports) -> StepResult:
+def conclude(case_file: CaseFile, ports: DecisionPorts) -> StepResult:
     """Steps 11 to 18: forecast, proposal and transaction, sealed."""
     decision = decided(case_file, ports)
     if isinstance(decision, Skipped):
@@ -93,44 +83,73 @@ def deliver(case_file: CaseFile, ports: Ports) -> StepResult:
     return replace(_kept(case_file, ports), settled=Delivered(receipt=receipt))
 
 
-def decided(case_file: CaseFile, ports: Ports) -> Decision | Skipped:
+def decided(case_file: CaseFile, ports: DecisionPorts) -> Decision | Skipped:
     """Decide from what the case file holds, and from nothing else: the first time and in every replay."""
     record, stands = read_record(_raw(case_file, ports), ports.practice, case_file.at)
     if isinstance(stands, NotAtRisk):
         return skipped(stands)
-    images = described(case_file, ports)
+    seen = _seen(case_file, ports)
+    images = [entry for entry in seen if isinstance(entry, ImageDescriptors)]
+    refused = [entry for entry in seen if isinstance(entry, Quarantined)]
+    record = replace(record, quarantined=(*record.quarantined, *refused))
     return decide(record, stands, images, practice=ports.practice, predictor=ports.predictor)
 
 
-def described(case_file: CaseFile, ports: Ports) -> tuple[ImageDescriptors, ...]:
-    """Steps 11 and 12 for every series of the case."""
-    return tuple(_described(unseal(ports.files.recall(digest), SeriesFile), ports.files) for digest in case_file.series)
+def described(case_file: CaseFile, ports: DecisionPorts) -> tuple[ImageDescriptors, ...]:
+    """Steps 11 and 12 for every series of the case of which a volume can be made."""
+    return tuple(entry for entry in _seen(case_file, ports) if isinstance(entry, ImageDescriptors))
 
 
-def _kept(case_file: CaseFile, ports: Ports) -> StepResult:
+def _seen(case_file: CaseFile, ports: DecisionPorts) -> tuple[ImageDescriptors | Quarantined, ...]:
+    """Every series of the case in numbers, or why there are none."""
+    return tuple(
+        _described_or_refused(unseal(ports.files.recall(digest), SeriesFile), ports) for digest in case_file.series
+    )
+
+
+def _kept(case_file: CaseFile, ports: DecisionPorts) -> StepResult:
     return StepResult(case_file=ports.files.keep(seal(case_file)))
 
 
-def _raw(case_file: CaseFile, ports: Ports) -> RawRecord:
+def _raw(case_file: CaseFile, ports: DecisionPorts) -> RawRecord:
     return unseal(ports.files.recall(case_file.record), RawRecord)
 
 
 def _sealed(series: SeriesOnDisk, files: CaseFiles) -> SeriesFile:
     digests = tuple(files.keep_file(path) for path in series.files)
-    return SeriesFile(ref=series.ref, files=digests, digest=series.digest)
+    return SeriesFile(ref=series.ref, files=digests)
 
 
-def _described(series: SeriesFile, files: CaseFiles) -> ImageDescriptors:
+def _described_or_refused(series: SeriesFile, ports: DecisionPorts) -> ImageDescriptors | Quarantined:
+    """A series of which no volume can be made is no reason to leave the patient without a forecast, and is named."""
+    try:
+        return _described(series, ports)
+    except tuple(_NO_VOLUME) as error:
+        known = series.ref.acquired.latest if series.ref.acquired else None
+        where = f"series {series.ref.series_uid}"
+        return Quarantined(source=where, reason=_NO_VOLUME[type(error)], detail=str(error), known=known)
+
+
+def _described(series: SeriesFile, ports: DecisionPorts) -> ImageDescriptors:
     """Steps 11 and 12, on plain copies that live only as long as the reading."""
-    if series.ref.acquired is None:
-        raise NoGeometry(f"series {series.ref.series_uid} has no acquisition time")
-    with TemporaryDirectory(prefix="adjuvant-") as name:
-        folder = Path(name)
-        paths = tuple(folder / f"{number:05d}.dcm" for number in range(len(series.files)))
-        for path, digest in zip(paths, series.files, strict=True):
-            files.recall_to(digest, path)
-        on_disk = SeriesOnDisk(ref=series.ref, folder=folder, files=paths, digest=series.digest)
-        # images carry no reporting time of their own: the hospital had them when they were acquired
-        known = series.ref.acquired.latest
-        volume = read_volume(on_disk)
-        return describe_volume(volume, series.ref, digest=volume_digest(volume), known=known)
+    with ports.files.plain_copies(series.files) as paths:
+        volume = read_volume(SeriesOnDisk(ref=series.ref, folder=paths[0].parent, files=paths))
+    return describe_image(volume, series.ref, ports.predictor)
+
+
+def describe_image(volume: Volume, ref: SeriesRef, predictor: Predictor) -> ImageDescriptors:
+    """The volume in numbers, with what the model's encoder makes of it where the model reads images.
+
+    Raises NoGeometry for a volume that is none; InvalidForecast where the encoder answers outside its contract.
+    """
+    # images carry no reporting time of their own: the hospital had them when they were acquired
+    descriptors = describe_volume(volume, ref, digest=volume_digest(volume))
+    grid = predictor.contract.image
+    if grid is None:
+        return descriptors
+    crop = crop_volume(volume, shape=grid.shape, spacing_mm=grid.spacing_mm, window_hu=grid.window_hu)
+    try:
+        embedding = predictor.embed(crop)
+    except ContractBreach as error:
+        raise InvalidForecast(str(error)) from error
+    return replace(descriptors, embedding=tuple(embedding.tolist()))

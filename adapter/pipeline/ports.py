@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from adapter.domain.ids import PatientId
 from adapter.domain.imaging import DicomPatient, SeriesOnDisk, SeriesRef
 from adapter.domain.outcome import TransactionBundle, WriteReceipt
 from adapter.domain.record import RawRecord
+from adapter.pipeline.practice import Practice
 from inference.contract import BundleIdentity, ModelContract, ModelInput, ModelOutput
 
 
@@ -46,6 +53,9 @@ class Predictor(Protocol):
     def predict(self, model_input: ModelInput) -> ModelOutput:
         """One forward pass; raises ContractBreach for an output that is not a probability curve."""
 
+    def embed(self, crop: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What a model with an image input makes of one crop on its grid; raises ContractBreach, also without one."""
+
 
 class RecordTarget(Protocol):
     """The EHR, written."""
@@ -66,5 +76,23 @@ class CaseFiles(Protocol):
     def recall(self, digest: str) -> bytes:
         """The plain content behind a digest. Raises BadStore when absent or altered."""
 
-    def recall_to(self, digest: str, path: Path) -> None:
-        """As `recall`, into a file, which is whole or absent afterwards."""
+    def plain_copies(self, digests: Sequence[str]) -> AbstractContextManager[tuple[Path, ...]]:
+        """The contents as files, in this order, for as long as the block runs. Raises BadStore."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionPorts:
+    """What a decision needs, and nothing of the outside: a replay has no more than this."""
+
+    files: CaseFiles
+    predictor: Predictor
+    practice: Practice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports(DecisionPorts):
+    """The rooms around the walk. archive: None where the site has no PACS."""
+
+    source: RecordSource
+    archive: ImageArchive | None
+    target: RecordTarget

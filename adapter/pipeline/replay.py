@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adapter.domain.outcome import Skipped, TransactionBundle
+from adapter.domain.outcome import Skipped
 from adapter.errors import BadStore
-from adapter.pipeline.assess import Ports, decided
-from adapter.pipeline.case_file import CaseFile, unseal
+from adapter.pipeline.assess import decided
+from adapter.pipeline.case_file import CaseFile, stored_bundle, unseal
+from adapter.pipeline.ports import DecisionPorts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,20 +21,20 @@ class Replay:
     identical: bool
 
 
-def replay(case_file_digest: str, ports: Ports) -> Replay:
+def replay(case_file_digest: str, ports: DecisionPorts) -> Replay:
     """Decide the stored case again from the vault alone; the EHR and the PACS are not asked.
 
     Raises BadStore when the case has no transaction, or was decided by another model or under another practice: then
     equal bytes cannot be promised, and the versions that would be needed are named.
     """
-    case_file = unseal(ports.files.recall(case_file_digest), CaseFile)
-    if case_file.bundle is None:
-        raise BadStore("the case ended without a transaction: there is nothing to compare")
+    case_file, then = (
+        unseal(ports.files.recall(case_file_digest), CaseFile),
+        stored_bundle(case_file_digest, ports.files),
+    )
     if case_file.model != ports.predictor.identity.digest:
         raise BadStore(f"the case was decided by the model with manifest {case_file.model[:12]}: install that bundle")
     if case_file.practice != ports.practice.digest:
         raise BadStore(f"the case was decided under practice {case_file.practice[:12]}: use its mappings and settings")
-    then = unseal(ports.files.recall(case_file.bundle), TransactionBundle)
     decision = decided(case_file, ports)
     now = b"" if isinstance(decision, Skipped) else decision.bundle.content
     return Replay(

@@ -14,18 +14,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
-_AIR_HU, _SOFT_HU, _FAT_HU, _BONE_HU, _BLOB_HU = -1000, 45, -90, 900, 75
-_INTERCEPT = -1024
-_NOISE_HU = 12.0
+from adapter.sandbox.anatomy import LOWEST_HU, Blob, draw_neck
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
-    """A planted enhancing ball. centre_mm: from the middle of the volume, (slice, row, column)."""
-
-    centre_mm: tuple[float, float, float]
-    radius_mm: float
-    hu: int = _BLOB_HU
+_INTERCEPT = LOWEST_HU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +43,7 @@ def simulated_ct(options: CtOptions) -> tuple[Dataset, ...]:
 
     All UIDs are of the 2.25 root and follow from the options, so the same options give the same bytes.
     """
-    stored = (_draw(options) - _INTERCEPT).clip(0, 4095).astype("<u2")
+    stored = (_draw(options) - _INTERCEPT).astype("<u2")
     return tuple(_instance(options, index, stored[index].tobytes()) for index in range(options.slices))
 
 
@@ -79,26 +70,13 @@ def write_series(instances: Sequence[Dataset], folder: Path) -> list[Path]:
 
 
 def _draw(options: CtOptions) -> NDArray[np.float64]:
-    """HU, shape (slice, row, column): a neck with jaw, spine and airway in it, and the blob."""
-    shape = (options.slices, options.rows, options.columns)
-    axes = [
-        (np.arange(count) - (count - 1) / 2) * spacing for count, spacing in zip(shape, options.spacing_mm, strict=True)
-    ]
-    depth, row, column = np.meshgrid(*axes, indexing="ij")
-    chance = np.random.default_rng([options.seed, options.study, options.number])
-    width = 75 + 5 * chance.random()
-    # narrower towards the neck
-    skin = (row / (90 - 0.2 * depth)) ** 2 + (column / (width - 0.2 * depth)) ** 2
-    volume = np.where(skin < 1, float(_FAT_HU), float(_AIR_HU))
-    volume[skin < 0.85] = _SOFT_HU
-    volume[(skin > 0.45) & (skin < 0.62) & (row < -20)] = _BONE_HU
-    volume[((row - 45) / 16) ** 2 + (column / 14) ** 2 < 1] = _BONE_HU
-    volume[((row - 5) / 9) ** 2 + (column / 11) ** 2 < 1] = _AIR_HU
-    if options.blob is not None:
-        centre = options.blob.centre_mm
-        distance = (depth - centre[0]) ** 2 + (row - centre[1]) ** 2 + (column - centre[2]) ** 2
-        volume[distance < options.blob.radius_mm**2] = options.blob.hu
-    return np.rint(volume + chance.normal(0, _NOISE_HU, shape))
+    """HU, shape (slice, row, column)."""
+    return draw_neck(
+        (options.slices, options.rows, options.columns),
+        options.spacing_mm,
+        blob=options.blob,
+        chance=np.random.default_rng([options.seed, options.study, options.number]),
+    )
 
 
 def _instance(options: CtOptions, index: int, pixels: bytes) -> Dataset:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
 from typing import Self
 
 from pydicom.dataset import Dataset
 
 from adapter.domain.ids import PatientId
+from adapter.sandbox.anatomy import SERIES_SHAPE, SERIES_SPACING_MM, planted_ball
 from adapter.sandbox.ct import CtOptions, simulated_ct
 from adapter.sandbox.fhir_server import FhirServer
 from adapter.sandbox.pacs import SandboxPacs
@@ -19,6 +22,11 @@ from adapter.sandbox.repository import Refused
 from adapter.terminology import Terminology
 
 _BEFORE_EVERYTHING = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def sandbox_policy() -> Path:
+    """The rows by which the pretend hospital declares its records complete: a site folder."""
+    return Path(str(files("mappings"))) / "sandbox"
 
 
 class SandboxHospital:
@@ -99,7 +107,10 @@ class SandboxHospital:
 
 
 def _instances(course: SimulatedCourse, series: CtSeries) -> tuple[Dataset, ...]:
-    """The series as the archive holds it, under the UIDs and the number the EHR knows."""
+    """The series as the archive holds it, under the UIDs and the number the EHR knows.
+
+    A patient has one planted ball, the same in every series, so that a follow-up alone changes no forecast.
+    """
     person = course.record.person
     acquired = series.acquired.astimezone(UTC)
     birth = (
@@ -115,7 +126,10 @@ def _instances(course: SimulatedCourse, series: CtSeries) -> tuple[Dataset, ...]
         birth_date=birth,
         sex={"male": "M", "female": "F"}.get(person.sex, ""),
         slices=series.images,
-        spacing_mm=(series.spacing_mm, 3.5, 3.5),
+        rows=SERIES_SHAPE[0],
+        columns=SERIES_SHAPE[1],
+        spacing_mm=(series.spacing_mm, *SERIES_SPACING_MM[1:]),
+        blob=planted_ball(course.ct_series[0].seed),
     )
     instances = simulated_ct(options)
     for instance in instances:

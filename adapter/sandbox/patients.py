@@ -29,6 +29,7 @@ from adapter.domain.record import (
     ProcedureEvent,
 )
 from adapter.domain.tristate import TriState
+from adapter.sandbox.anatomy import SERIES_SPACING_MM
 
 PATIENT_SYSTEM = "urn:adjuvant:sandbox:patient"
 FAMILY_NAME = "Simulated"
@@ -150,6 +151,7 @@ class _Outline:
     radiotherapy: bool = False
     recurs: bool = False
     dies: bool = False
+    imaged: bool = True
 
 
 _MARGIN_HIGH = _Specimen(
@@ -180,7 +182,8 @@ _OUTLINES = {
     CourseKind.NO_SURGERY: _Outline(specimen=_INTERMEDIATE, reach=_Reach.STAGED),
     CourseKind.SALIVARY: _Outline(specimen=_LOW, reach=_Reach.DECISION),
     CourseKind.BAD_LAB_UNIT: _Outline(specimen=_MARGIN_HIGH, reach=_Reach.DECISION),
-    CourseKind.MERGED: _Outline(specimen=_INTERMEDIATE, reach=_Reach.DECISION),
+    # the images stayed where the other record came from: the one patient without a CT
+    CourseKind.MERGED: _Outline(specimen=_INTERMEDIATE, reach=_Reach.DECISION, imaged=False),
     CourseKind.DECEASED: _Outline(
         specimen=_ENE_HIGH, reach=_Reach.YEAR, radiotherapy=True, chemoradiotherapy=True, recurs=True, dies=True
     ),
@@ -442,7 +445,9 @@ class _Chart:
         self._number("albumin", round(max(28.0, self._draw.gauss(42, 2) - crp / 10), 1))
 
     def _ct(self, description: str, *, images: int) -> None:
-        """A study the EHR knows of, with one series in the archive."""
+        """A study the EHR knows of, with one series in the archive; none for who was imaged elsewhere."""
+        if not self._outline.imaged:
+            return
         study = StudyUid(_uid(self._patient, description, "study"))
         self._ct_series.append(
             CtSeries(
@@ -451,7 +456,7 @@ class _Chart:
                 acquired=self._now - timedelta(hours=1),
                 description=description,
                 images=images,
-                spacing_mm=2.0,
+                spacing_mm=SERIES_SPACING_MM[0],
                 seed=self._draw.randrange(2**31),
             )
         )

@@ -29,40 +29,39 @@ def request_case(session: Session, patient_id: PatientId) -> Case:
 
     One statement each, so that two processes asking at once ask for the same case.
     """
-    patient = col(PatientRow.requested), col(PatientRow.started)
+    requested, started = col(PatientRow.requested), col(PatientRow.started)
     asked = (
         _insert(session, PatientRow)
         .values(patient_id=patient_id, requested=1, started=0)
         .on_conflict_do_update(
             index_elements=["patient_id"],
-            set_={"requested": either((patient[0] > patient[1], patient[0]), else_=patient[1] + 1)},
+            set_={"requested": either((requested > started, requested), else_=started + 1)},
         )
-        .returning(patient[0])
+        .returning(requested)
     )
     wanted = Case(patient_id=patient_id, revision=session.execute(asked).scalar_one())
     _write_waiting(session, wanted)
     return wanted
 
 
-def mark_started(session: Session, started: Case, at: datetime) -> None:
+def mark_started(session: Session, begun: Case, at: datetime) -> None:
     """Before anything is fetched: from here on, a further change makes the next revision."""
-    patient = col(PatientRow.requested), col(PatientRow.started)
-    revision = started.revision
+    requested, started, revision = col(PatientRow.requested), col(PatientRow.started), begun.revision
     session.execute(
         _insert(session, PatientRow)
-        .values(patient_id=started.patient_id, requested=revision, started=revision)
+        .values(patient_id=begun.patient_id, requested=revision, started=revision)
         .on_conflict_do_update(
             index_elements=["patient_id"],
             set_={
-                "requested": either((patient[0] > revision, patient[0]), else_=revision),
-                "started": either((patient[1] > revision, patient[1]), else_=revision),
+                "requested": either((requested > revision, requested), else_=revision),
+                "started": either((started > revision, started), else_=revision),
             },
         )
     )
-    _write_waiting(session, started)
+    _write_waiting(session, begun)
     session.execute(
         update(CaseRow)
-        .where(col(CaseRow.case_id) == started.case_id, col(CaseRow.state) == WAITING)
+        .where(col(CaseRow.case_id) == begun.case_id, col(CaseRow.state) == WAITING)
         .values(state=RUNNING, started=at)
     )
 
@@ -86,11 +85,22 @@ def settle(session: Session, ended: Case, settled: Settled, *, case_file: str | 
     )
 
 
+def begin_step(session: Session, running: Case, finished_steps: int) -> None:
+    """A worker begins the step after so many finished ones, the start included."""
+    session.execute(update(CaseRow).where(col(CaseRow.case_id) == running.case_id).values(begun_after=finished_steps))
+
+
 def count_crash(session: Session, crashed: Case, finished_steps: int) -> int:
-    """Count one more death of a worker on this case; getting further than at the last one starts the count again."""
+    """Count one more death of a worker on this case; getting further than at the last one starts the count again.
+
+    A case of which the dead worker had begun no step yet only waited there: nothing is counted.
+    """
     row = session.get(CaseRow, crashed.case_id)
     if row is None:
         return 0
+    if row.begun_after != finished_steps:
+        return row.crashes
+    row.begun_after = 0
     row.crashes = 1 if finished_steps > row.crashed_after else row.crashes + 1
     row.crashed_after = finished_steps
     session.add(row)
@@ -110,6 +120,7 @@ def _write_waiting(session: Session, wanted: Case) -> None:
             resources="",
             crashes=0,
             crashed_after=0,
+            begun_after=0,
         )
         .on_conflict_do_nothing(index_elements=["case_id"])
     )

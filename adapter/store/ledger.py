@@ -22,6 +22,7 @@ from adapter.store.cases import (
     SKIPPED,
     TERMINAL,
     WAITING,
+    begin_step,
     count_crash,
     mark_started,
     request_case,
@@ -94,6 +95,12 @@ class Ledger:
             self.settle(session, case, settled, case_file)
             session.commit()
 
+    def begin_step(self, case: Case, finished_steps: int) -> None:
+        """Write down that a worker begins the step after so many finished ones, the start included."""
+        with store_session(self._engine) as session:
+            begin_step(session, case, finished_steps)
+            session.commit()
+
     def count_crash(self, case: Case, finished_steps: int) -> int:
         """Count that a worker died on the case after so many steps; returns how often at this point."""
         with store_session(self._engine) as session:
@@ -132,12 +139,6 @@ class Ledger:
     def unsettled_cases(self) -> tuple[Case, ...]:
         """Every case that waits or runs: what the durable queue must hold, or must have given up."""
         return self._in_states(OPEN)
-
-    def running_cases(self) -> tuple[Case, ...]:
-        """Every case that began and has not settled."""
-        with store_session(self._engine) as session:
-            rows = session.exec(select(CaseRow).where(CaseRow.state == RUNNING)).all()
-            return tuple(Case(patient_id=PatientId(row.patient_id), revision=row.revision) for row in rows)
 
     def counts(self) -> Mapping[str, int]:
         """How many cases are waiting, running, and in each terminal state."""

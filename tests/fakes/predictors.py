@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+from numpy.typing import NDArray
 
-from inference.contract import BundleIdentity, ModelContract, ModelInput, ModelOutput
+from inference.contract import BundleIdentity, ContractBreach, ModelContract, ModelInput, ModelOutput
 from tests.fakes.records import CONTRACT
 
 
@@ -15,6 +16,10 @@ class SensitivePredictor:
 
     contract: ModelContract = CONTRACT
     identity = BundleIdentity(name="test", version="1", digest="ab" * 32, training_data="simulated")
+
+    def embed(self, crop: NDArray[np.float32]) -> NDArray[np.float32]:
+        """It reads no images."""
+        raise ContractBreach(f"this model reads no images, and got one of {crop.ndim} axes")
 
     def predict(self, model_input: ModelInput) -> ModelOutput:
         """Straight curves whose heights are drawn from a hash of the input."""
@@ -26,6 +31,7 @@ class SensitivePredictor:
             model_input.sequence_age_days,
         )
         content = b"".join(array.tobytes() for array in arrays) + repr(model_input.years_since_surgery).encode()
+        content += b"" if model_input.image is None else model_input.image.tobytes()
         digest = hashlib.sha256(content).digest()
         quarters = np.arange(1, 21, dtype=np.float32) / np.float32(20)
         recurrence = (quarters * np.float32(digest[0] / 512)).astype(np.float32)

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from inference.contract import ModelContract, SequenceInput, StaticInput
+from inference.contract import ImageInput, ModelContract, SequenceInput, StaticInput
 
 _STATIC = StaticInput(name="pN", feature="pN", levels=(("pN0", 0.0), ("pN1", 1.0)))
 _COLUMN = SequenceInput(name="hgb", feature="hgb", unit="g/dL")
@@ -18,12 +18,14 @@ _CONTRACT = ModelContract(
     sequence_length=8,
     horizon_quarters=20,
 )
+_IMAGE = ImageInput(shape=(4, 8, 8), spacing_mm=(6.0, 6.0, 6.0), window_hu=(-200.0, 300.0), embedding=8)
 _CHANGES: dict[str, object] = {
     "model_name": "other",
     "static": _CONTRACT.static[::-1],
     "sequence": _CONTRACT.sequence[::-1],
     "sequence_length": 9,
     "horizon_quarters": 8,
+    "image": _IMAGE,
 }
 
 
@@ -71,3 +73,22 @@ def test_any_change_of_an_entry_changes_the_hash(other: StaticInput) -> None:
 def test_any_change_of_a_column_changes_the_hash(other: SequenceInput) -> None:
     """Grams per litre in a column of grams per decilitre is another schema."""
     assert replace(_CONTRACT, sequence=(other, _CONTRACT.sequence[1])).schema_sha256 != _CONTRACT.schema_sha256
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(_IMAGE, shape=(8, 4, 8)),
+        replace(_IMAGE, spacing_mm=(6.0, 6.0, 3.0)),
+        replace(_IMAGE, window_hu=(-200.0, 400.0)),
+        replace(_IMAGE, embedding=16),
+    ],
+)
+def test_any_change_of_the_image_changes_the_hash(other: ImageInput) -> None:
+    """Another grid, window or embedding is another schema: an encoder never reads what it was not trained on."""
+    assert replace(_CONTRACT, image=other).schema_sha256 != replace(_CONTRACT, image=_IMAGE).schema_sha256
+
+
+def test_a_contract_without_image_says_nothing_of_one() -> None:
+    """Bundles made before there were images keep their hash."""
+    assert "image" not in _CONTRACT.stated

@@ -6,26 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 torch: Any = pytest.importorskip("torch", reason="torch is in .venv-train only: make test-train")
 
 from inference.artifact import load_bundle, shipped_bundle  # noqa: E402  # after the skip
 from inference.predictor import INPUTS, OUTPUTS, Predictor  # noqa: E402
+from training.engineering import Engineering  # noqa: E402
 from training.export import export_bundle  # noqa: E402
 from training.likelihood import Batch  # noqa: E402
-from training.linear_contract import linear_contract  # noqa: E402
 from training.made_up import made_up_inputs  # noqa: E402
-from training.network import IllnessDeath  # noqa: E402
+from training.network import HazardNetwork, IllnessDeath  # noqa: E402
+from training.postoperative_contract import postoperative_contract  # noqa: E402
 
 
 def _export(folder: Path) -> IllnessDeath:
-    torch.manual_seed(3)
-    contract = linear_contract()
-    model, inputs = IllnessDeath(contract), made_up_inputs(contract)
-    model.engineering.fit(*inputs[:4])
+    contract = postoperative_contract()
+    inputs = made_up_inputs(contract)
+    engineering = Engineering(contract)
+    engineering.fit(*inputs[:4])
+    draw = torch.Generator().manual_seed(3)
+    ensemble, student = (HazardNetwork(len(engineering.names), members, draw) for members in (4, 1))
     with torch.no_grad():
-        model.shared.normal_(0.0, 0.1)
+        ensemble.shared.copy_(torch.randn(ensemble.shared.shape, generator=draw) * 0.1)
+    model = IllnessDeath(contract, engineering, ensemble, student=student, resampled=2)
     nothing = torch.zeros(len(inputs[0]), 3, 24)
     sample = Batch(inputs=inputs, exposure=nothing, events=nothing, cohort=nothing[:, 0, 0].long())
     about = {"training_data_kind": "simulated"}
@@ -65,5 +70,16 @@ def test_torch_and_onnxruntime_agree(exported: tuple[IllnessDeath, Path]) -> Non
 def test_the_golden_vectors_of_the_shipped_bundle_are_nobody() -> None:
     """They are the drawn rows of made_up.py, bit for bit: no patient's values are published."""
     golden = load_bundle(shipped_bundle()).golden
-    for name, tensor in zip(INPUTS, made_up_inputs(linear_contract()), strict=True):
+    for name, tensor in zip(INPUTS, made_up_inputs(postoperative_contract()), strict=True):
         assert golden.inputs[name].tobytes() == tensor.numpy().tobytes(), name
+
+
+def test_the_graph_alone_says_what_it_is(exported: tuple[IllnessDeath, Path]) -> None:
+    """Opset 20, the order of its inputs, its schema: for whoever holds the graph without the manifest."""
+    graph = onnx.load(exported[1] / "risk.onnx")
+    assert [entry.version for entry in graph.opset_import if entry.domain == ""] == [20]
+    properties = {entry.key: entry.value for entry in graph.metadata_props}
+    contract = postoperative_contract()
+    assert properties["schema_sha256"] == contract.schema_sha256
+    assert properties["static_order"].split() == [entry.name for entry in contract.static]
+    assert properties["training_data_kind"] == "simulated"

@@ -11,7 +11,7 @@ from adapter.terminology import load_terminology
 from training.cohorts.cohort import CohortPatient
 from training.cohorts.hancock import read_hancock
 from training.cohorts.landmarks import landmark_rows
-from training.linear_contract import linear_contract
+from training.postoperative_contract import postoperative_contract
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_primary_metastasis_is_on_record_and_trains_nothing(patients: tuple[Coho
     """49 patients are loaded whole, carry cM1, and are excluded."""
     excluded = [patient for patient in patients if patient.excluded]
     assert len(excluded) == 49
-    assert len(landmark_rows(patients, linear_contract())) == 703
+    assert len(landmark_rows(patients, postoperative_contract())) == 703
 
 
 def test_both_clocks_become_days_after_surgery(patients: tuple[CohortPatient, ...]) -> None:

@@ -11,7 +11,7 @@ from adapter.features.at_risk import LandmarkPolicy
 from adapter.terminology import load_terminology
 from training.cohorts.cohort import CohortPatient, FollowUp, RecordBuilder
 from training.cohorts.landmarks import decision_standing, landmark_rows
-from training.linear_contract import linear_contract
+from training.postoperative_contract import postoperative_contract
 
 
 def _patient(follow_up: FollowUp, *, margin: str | None = "R0", excluded: str | None = None) -> CohortPatient:
@@ -30,7 +30,7 @@ def _until(days: float, illness: float | None = None) -> FollowUp:
 
 def test_days_count_from_the_landmark() -> None:
     """Not from surgery: both times shrink by the years that the model is told, and by nothing else."""
-    (row,) = landmark_rows([_patient(_until(700.0, 400.0))], linear_contract())
+    (row,) = landmark_rows([_patient(_until(700.0, 400.0))], postoperative_contract())
     elapsed = 700.0 - row.last_days
     assert elapsed > 0.0
     assert row.illness_days == pytest.approx(400.0 - elapsed)
@@ -39,13 +39,13 @@ def test_days_count_from_the_landmark() -> None:
 
 def test_who_relapsed_before_the_landmark_is_not_at_risk_there() -> None:
     """Breach: immortal time, a forecast fitted on what had already happened."""
-    assert landmark_rows([_patient(_until(700.0, 1.0))], linear_contract()) == ()
-    assert landmark_rows([_patient(_until(1.0))], linear_contract()) == ()
+    assert landmark_rows([_patient(_until(700.0, 1.0))], postoperative_contract()) == ()
+    assert landmark_rows([_patient(_until(1.0))], postoperative_contract()) == ()
 
 
 def test_who_is_excluded_makes_no_row() -> None:
     """The record is there for parity, and trains nothing."""
-    assert landmark_rows([_patient(_until(700.0), excluded="distant metastasis")], linear_contract()) == ()
+    assert landmark_rows([_patient(_until(700.0), excluded="distant metastasis")], postoperative_contract()) == ()
 
 
 def test_a_table_without_a_margin_stands_at_its_last_entry() -> None:
@@ -54,6 +54,6 @@ def test_a_table_without_a_margin_stands_at_its_last_entry() -> None:
     stands = decision_standing(patient.record, LandmarkPolicy())
     assert isinstance(stands, AtRisk)
     assert stands.landmark.time == max(entry.known for entry in patient.record.dated())
-    (row,) = landmark_rows([patient], linear_contract())
-    place = next(index for index, entry in enumerate(linear_contract().static) if entry.name == "margin")
+    (row,) = landmark_rows([patient], postoperative_contract())
+    place = next(index for index, entry in enumerate(postoperative_contract().static) if entry.name == "margin")
     assert row.model_input.static_mask[place] == 0.0

@@ -34,7 +34,8 @@ from adapter.dicom.part10 import encode_file_meta
 from adapter.dicom.volume import read_volume
 from adapter.domain.imaging import Volume
 from adapter.errors import AdjuvantError, NoGeometry, TooLarge, Unreadable, UnusableInput
-from adapter.sandbox.ct import Blob, CtOptions, file_bytes, simulated_ct
+from adapter.sandbox.anatomy import Blob
+from adapter.sandbox.ct import CtOptions, file_bytes, simulated_ct
 from tests.adapter.dicom.series_files import series_on_disk
 from tests.fakes.transcoded import EVERY_SYNTAX, transcoded
 

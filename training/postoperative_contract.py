@@ -1,13 +1,14 @@
-"""The contract of the linear model: clinical values as they are; every transformation happens inside the graph."""
+"""The contract of the shipped model: clinical values as they are; every transformation happens inside the graph."""
 
 from __future__ import annotations
 
 from inference.contract import ModelContract, SequenceInput, StaticInput
 
-NAME = "postoperative-linear"
-VERSION = "0.1.0"
+NAME = "postoperative-ensemble"
+VERSION = "1.0.0"
 HORIZON_QUARTERS = 20
 SEQUENCE_LENGTH = 32
+METASTASIS = "metastasis"
 
 _PT = {"pT0": 0.0, "pTis": 0.0, "pT1": 1.0, "pT2": 2.0, "pT3": 3.0, "pT4": 4.0, "pT4a": 4.0, "pT4b": 4.5}
 _PN = {
@@ -16,7 +17,8 @@ _PN = {
 _SITES = ("oral_cavity", "oropharynx", "hypopharynx", "larynx", "unknown_primary")
 _PRESENCE = {"absent": 0.0, "present": 1.0, "multiple": 1.0}
 _LABORATORY = {
-    "hgb": "g/dL", "wbc": "10*9/L", "neut": "10*9/L", "lymph": "10*9/L", "mono": "10*9/L", "plt": "10*9/L", "rdw": "%",
+    "hgb": "g/dL", "wbc": "10*9/L", "neut": "10*9/L", "lymph": "10*9/L", "mono": "10*9/L", "eos": "10*9/L",
+    "plt": "10*9/L", "rdw": "%",
 }  # fmt: skip
 
 
@@ -24,8 +26,11 @@ def _coded(name: str, feature: str, levels: dict[str, float], *, required: bool 
     return StaticInput(name=name, feature=feature, levels=tuple(levels.items()), required=required)
 
 
-def linear_contract() -> ModelContract:
-    """Static values, laboratory sequence, and the fixed order of both."""
+def postoperative_contract(*, metastasis: bool = False) -> ModelContract:
+    """Static values, laboratory sequence, and the fixed order of both.
+
+    metastasis: with primary metastasis as a last entry, for comparison with earlier work only; never shipped.
+    """
     static = (
         StaticInput(name="age_at_surgery", feature="age_at_surgery", unit="a", required=True),
         _coded("male", "sex", {"male": 1.0, "female": 0.0}),
@@ -47,6 +52,7 @@ def linear_contract() -> ModelContract:
         _coded("lvi", "lvi", _PRESENCE),
         _coded("pni", "pni", _PRESENCE),
         _coded("grade", "grade", {"G1": 1.0, "G2": 2.0, "G3": 3.0, "G4": 4.0}),
+        *((_coded(METASTASIS, "cM", {"cM0": 0.0, "cM1": 1.0}),) if metastasis else ()),
     )
     sequence = tuple(SequenceInput(name=name, feature=name, unit=unit) for name, unit in _LABORATORY.items())
     return ModelContract(
