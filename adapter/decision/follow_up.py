@@ -16,6 +16,8 @@ from adapter.domain.risk import Outcome, RiskForecast
 from adapter.domain.timeline import Timeline
 
 _DAYS_PER_MONTH = 365.25 / 12
+# Months from now and the fraction recurred by then, rising in both.
+Curve = Sequence[tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +51,18 @@ def schedule(timeline: Timeline, policy: Policy, forecast: RiskForecast | None =
     forecast: with one, and where the site's policy says so, the intervals of the rows that may adapt follow it.
     """
     elapsed = int((timeline.landmark.time - timeline.index_surgery.performed.latest).days / _DAYS_PER_MONTH)
+    return schedule_at(elapsed, policy, None if forecast is None else _recurrence_curve(forecast))
+
+
+def schedule_at(elapsed: int, policy: Policy, curve: Curve | None) -> tuple[FollowUpVisit, ...]:
+    """The same, so many whole months after surgery. curve: months from now, at the horizons, and the fraction recurred
+    by then; None where nothing is forecast.
+    """
     due = [(row, _from_now(row, elapsed)) for row in policy.visits if _next_month(row, elapsed) <= row.last_month]
-    if forecast is None or not policy.adapts_follow_up:
+    if curve is None or not policy.adapts_follow_up:
         return tuple(visit for _, visit in due)
     adapting = [(row, visit) for row, visit in due if row.adapts]
-    phases = [_phase(row, visit, forecast) for row, visit in adapting]
+    phases = [_phase(row, visit, curve) for row, visit in adapting]
     chosen = dict(zip((row.code for row, _ in adapting), intervals(phases), strict=True))
     return tuple(_at_interval(visit, chosen.get(row.code, row.every_months)) for row, visit in due)
 
@@ -100,7 +109,7 @@ def _delay(phases: Iterable[Phase], choice: Iterable[int]) -> float:
     return sum(phase.mass * every / 2 for phase, every in zip(phases, choice, strict=True))
 
 
-def _phase(row: Visit, visit: FollowUpVisit, forecast: RiskForecast) -> Phase:
+def _phase(row: Visit, visit: FollowUpVisit, curve: Curve) -> Phase:
     begun = _begun(visit)
     return Phase(
         begun=begun,
@@ -109,7 +118,7 @@ def _phase(row: Visit, visit: FollowUpVisit, forecast: RiskForecast) -> Phase:
         planned=len(_months(visit)),
         least=row.least,
         most=row.most,
-        mass=_cumulated(forecast, visit.last_month) - _cumulated(forecast, begun),
+        mass=_cumulated(curve, visit.last_month) - _cumulated(curve, begun),
     )
 
 
@@ -117,10 +126,14 @@ def _begun(visit: FollowUpVisit) -> int:
     return max(0, visit.first_month - visit.every_months)
 
 
-def _cumulated(forecast: RiskForecast, month: int) -> float:
-    """The recurrence curve between its horizons, straight from one to the next; flat behind the last."""
-    points = [(0, 0.0)]
-    points += [(horizon, forecast.probability(Outcome.RECURRENCE, horizon)) for horizon in forecast.landmark.horizons]
+def _recurrence_curve(forecast: RiskForecast) -> Curve:
+    horizons = forecast.landmark.horizons
+    return [(horizon, forecast.probability(Outcome.RECURRENCE, horizon)) for horizon in horizons]
+
+
+def _cumulated(curve: Curve, month: int) -> float:
+    """The curve between its horizons, straight from one to the next; flat behind the last."""
+    points = [(0, 0.0), *curve]
     for (earlier, low), (later, high) in pairwise(points):
         if month <= later:
             return low + (high - low) * (month - earlier) / (later - earlier)

@@ -188,10 +188,12 @@ class Effect:
 class GateLimits:
     """What a model must reach before it may set treatments apart (model.md, order of gates).
 
-    least_propensity: fraction of patients like this one who received the action. least_sample: effective number.
-    benefit_points: percentage points of recurrence-free survival at three years. most_missing: model inputs.
+    least_typicality: fraction of training patients at least as unusual. least_propensity: fraction of patients like
+    this one who received the action. least_sample: their effective number. benefit_points: percentage points of
+    recurrence-free survival at three years. most_missing: model inputs.
     """
 
+    least_typicality: float
     least_propensity: float
     least_sample: float
     benefit_points: float
@@ -292,6 +294,7 @@ class _Compiler:
             evidence={row.id: _evidence(row) for row in self._tables.evidence.evidence},
             effects={row.id: _effect(row) for row in self._tables.evidence.effect},
             gates=GateLimits(
+                least_typicality=self._threshold("least_typicality", "[gates]"),
                 least_propensity=self._threshold("least_propensity", "[gates]"),
                 least_sample=self._threshold("least_effective_sample", "[gates]"),
                 benefit_points=self._threshold("benefit_points", "[gates]"),

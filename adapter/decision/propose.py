@@ -32,7 +32,7 @@ def propose(
 ) -> CarePlanProposal:
     """Propose for the forecast's landmark. Whatever the rules cannot settle goes to the tumour board.
 
-    support: what the model says of its own ground; None for a model that says nothing, which the gates then name.
+    support: what the model says of comparing treatments; None for one that says nothing, which the gates then name.
 
     Once adjuvant treatment has started, or its time is over, no treatment is proposed any more, only follow-up.
     """
