@@ -55,8 +55,9 @@ def schedule(timeline: Timeline, policy: Policy, forecast: RiskForecast | None =
 
 
 def schedule_at(elapsed: int, policy: Policy, curve: Curve | None) -> tuple[FollowUpVisit, ...]:
-    """The same, so many whole months after surgery. curve: months from now, at the horizons, and the fraction recurred
-    by then; None where nothing is forecast.
+    """Return what is due so many whole months after surgery.
+
+    curve: None where nothing is forecast, or nothing is to follow it.
     """
     due = [(row, _from_now(row, elapsed)) for row in policy.visits if _next_month(row, elapsed) <= row.last_month]
     if curve is None or not policy.adapts_follow_up:

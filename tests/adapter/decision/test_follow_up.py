@@ -16,8 +16,8 @@ from adapter.domain.plan import FollowUpVisit
 from inference.contract import ModelOutput
 from tests.fakes.postoperative import forecast, timeline
 
-_POLICY = load_policy()
-_TABLE = replace(_POLICY, adapts_follow_up=False)
+_TABLE = load_policy()
+_POLICY = replace(_TABLE, adapts_follow_up=True)
 _CLINIC = ("FU-CLINIC-Y1", "FU-CLINIC-Y2", "FU-CLINIC-Y3-5")
 
 
