@@ -245,6 +245,10 @@ class Policy:
         """Return the row of one action. Raises KeyError for an action outside the closed set."""
         return {action.code: action for action in self.actions}[code]
 
+    def names_of_conditions(self) -> Mapping[int, str]:
+        """The rule each condition belongs to, by the object's id: a row that names a rule holds its very condition."""
+        return {id(rule.when): rule.code for rule in self.rules.values()}
+
     def visit(self, activity: str) -> Visit:
         """Return the row of one follow-up activity. Raises KeyError for one that is not in the table."""
         return {visit.code: visit for visit in self.visits}[activity]
@@ -324,7 +328,7 @@ class _Compiler:
     def _panel_conditions(self, panel: PanelRow) -> dict[str, ConditionRow]:
         """Express a panel as rules: any criterion makes unsuitable or borderline, none leaves suitable."""
         unsuitable, borderline = (
-            ConditionRow(any_of=tuple(item.when for item in panel.item if item.severity == severity))
+            ConditionRow(any_of=tuple(ConditionRow(rule=item.id) for item in panel.item if item.severity == severity))
             for severity in ("unsuitable", "borderline")
         )
         neither = ConditionRow(
@@ -340,6 +344,7 @@ class _Compiler:
             )
         )
         return {
+            **{item.id: item.when for item in panel.item},
             CISPLATIN_UNSUITABLE: unsuitable,
             "CISPLATIN_DOUBT": borderline,
             CISPLATIN_BORDERLINE: only_borderline,
@@ -363,7 +368,7 @@ class _Compiler:
             item.id: self._rule(
                 item.id,
                 when=item.when,
-                title="cisplatin",
+                title=f"cisplatin by {self._panel.title}",
                 sentence=item.sentence,
                 evidence=self._panel.evidence,
                 source=self._panel.title,

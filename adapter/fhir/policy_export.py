@@ -150,7 +150,7 @@ class _Writer:
             "prefix": rule.code,
             "title": rule.title or rule.code,
             "description": rule.sentence or rule.violated or rule.title or rule.code,
-            "textEquivalent": f"When {in_words(rule.when)}. Source: {rule.source}",
+            "textEquivalent": f"When {in_words(rule.when, self._policy)}. Source: {rule.source}",
             **self._citations(rule.evidence),
             "condition": [_applies(f'"{rule.code}"')],
         }
@@ -161,8 +161,8 @@ class _Writer:
             {
                 "title": line.verdict.value,
                 "description": line.sentence,
-                "textEquivalent": f"When {in_words(line.when)}.",
-                "condition": [_applies(condition_cql(line.when, self._policy))],
+                "textEquivalent": f"When {in_words(line.when, self._policy)}.",
+                "condition": [_applies(_defined(line.when, self._policy, self._policy.names_of_conditions()))],
             }
             for line in action.lines
         ]
@@ -235,23 +235,33 @@ def policy_cql(policy: Policy) -> str:
 
 
 def condition_cql(condition: Condition, policy: Policy) -> str:
-    """Write one condition as a CQL expression over the library's parameters; null where it is unknown."""
+    """Write one condition as a CQL expression over parameters and definitions; null where it is unknown."""
+    return _cql(condition, policy, policy.names_of_conditions())
+
+
+def _cql(condition: Condition, policy: Policy, names: Mapping[int, str]) -> str:
     match condition:
         case Every(parts):
-            return _joined(parts, " and ", "true", policy)
+            return _joined((_defined(part, policy, names) for part in parts), " and ", "true")
         case Some(parts):
-            return _joined(parts, " or ", "false", policy)
+            return _joined((_defined(part, policy, names) for part in parts), " or ", "false")
         case Unless(part):
-            return f"not {condition_cql(part, policy)}"
+            return f"not {_defined(part, policy, names)}"
         case OneOf():
             return _membership(condition, policy)
         case Compared():
             return f'("{condition.feature}" {_SIGNS[condition.relation]} {condition.threshold!r})'
 
 
-def _joined(parts: Iterable[Condition], word: str, of_nothing: str, policy: Policy) -> str:
-    written = [condition_cql(part, policy) for part in parts]
-    return f"({word.join(written)})" if written else of_nothing
+def _defined(condition: Condition, policy: Policy, names: Mapping[int, str]) -> str:
+    """Name the definition where the condition is a rule's own, else write it out."""
+    name = names.get(id(condition))
+    return _cql(condition, policy, names) if name is None else f'"{name}"'
+
+
+def _joined(written: Iterable[str], word: str, of_nothing: str) -> str:
+    parts = list(written)
+    return f"({word.join(parts)})" if parts else of_nothing
 
 
 def _membership(condition: OneOf, policy: Policy) -> str:

@@ -218,10 +218,15 @@ def test_a_verdict_stands_on_every_action(patient: Mapping[str, object]) -> None
 
 
 def test_every_rule_can_be_shown() -> None:
-    """`policy show` lists each rule, flag, action and visit with thresholds filled in."""
+    """`policy show` lists each rule, flag, action, dose, trial effect and visit, thresholds filled in, rules by name."""
     rows = policy_table(_POLICY)
     assert {row.code for row in rows} >= {*_POLICY.rules, *(action.code for action in _POLICY.actions)}
     assert any("crcl_cg below 60" in row.condition for row in rows)
+    assert next(row.condition for row in rows if row.code == "HIGH") == "(HIGH-ENE or HIGH-MARGIN)"
+    shown = {(row.kind, row.code): row for row in rows if row.kind in {"regimen", "effect"}}
+    assert "cisplatin 100 mg/m2 on days 1, 22, 43" in shown["regimen", "CRT_Q3W"].title
+    assert shown["effect", "NIVOPOSTOP-DFS"].verdict == "HR 0.76 (0.6 to 0.98)"
+    assert {code for kind, code in shown if kind == "effect"} == set(_POLICY.effects)
 
 
 # ---- from a timeline

@@ -5,26 +5,30 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.decision.policy import load_policy
+from adapter.decision.propose import propose
 from adapter.domain.ids import BusinessIdentifier
 from adapter.domain.landmark import Landmark
 from adapter.domain.outcome import TransactionBundle
+from adapter.domain.plan import Gate
 from adapter.domain.record import Measurement, Quarantined
 from adapter.domain.risk import Outcome
 from adapter.errors import BadMapping, InvalidForecast, MalformedResource
 from adapter.fhir.delivery import OutputMode, load_delivery, unverified_codes
-from adapter.fhir.encode import subject_of, to_percent
+from adapter.fhir.encode import account_of, encode_transaction, subject_of, to_percent
 from adapter.fhir.entries import entries_of
-from tests.fakes.assessments import BASE_URL, assessment, complete_records, image, resources_of
-from tests.fakes.postoperative import LANDMARK, forecast, timeline, version
+from inference.contract import ModelOutput
+from tests.fakes.assessments import BASE_URL, MAPPING_DIGEST, assessment, complete_records, image, resources_of
+from tests.fakes.postoperative import LANDMARK, SURGERY, forecast, timeline, version
 
 _TYPES = ["Device", "RiskAssessment", "CarePlan", "Provenance"]
 
@@ -148,7 +152,7 @@ def _details(plan: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON as it is
 
 
 def test_a_proposed_treatment_is_spelled_out() -> None:
-    """Dose, drug days, the window to start in, the trials' averages with interval, competing deaths: all in the plan."""
+    """Dose, drug days, the window to start in, trial averages with interval, competing deaths: all in the plan."""
     detail = _details(_read(assessment(policy=complete_records()), "CarePlan"))["CRT_Q3W"]
     words = detail["description"]
     assert "66 Gy in 33 fractions; cisplatin 100 mg/m2 on days 1, 22, 43 with radiotherapy" in words
