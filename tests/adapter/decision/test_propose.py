@@ -218,7 +218,7 @@ def test_a_verdict_stands_on_every_action(patient: Mapping[str, object]) -> None
 
 
 def test_every_rule_can_be_shown() -> None:
-    """`policy show` lists each rule, flag, action, dose, trial effect and visit, thresholds filled in, rules by name."""
+    """`policy show` lists each rule, flag, action, dose, effect and visit, thresholds filled in, rules by name."""
     rows = policy_table(_POLICY)
     assert {row.code for row in rows} >= {*_POLICY.rules, *(action.code for action in _POLICY.actions)}
     assert any("crcl_cg below 60" in row.condition for row in rows)

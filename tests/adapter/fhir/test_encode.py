@@ -192,6 +192,15 @@ def test_trial_effects_and_predictions_stand_apart() -> None:
         assert "best" not in detail["description"].lower().split()
 
 
+def test_what_the_rules_leave_open_stands_with_what_the_trials_found() -> None:
+    """At intermediate risk chemoradiation is uncertain: the hazard ratio of patients without ENE stands beside it."""
+    patient = timeline(changes={"pN": "pN1", "ene_path": "negative"})
+    notes = [note["text"] for note in _read(assessment(patient, policy=complete_records()), "CarePlan")["note"]]
+    uncertain = next(text for text in notes if "(CRT_Q3W): uncertain" in text)
+    assert "HR 0.94 (95 % interval 0.68 to 1.3)" in uncertain
+    assert "HR 0.71" not in uncertain
+
+
 def test_an_interval_that_follows_the_forecast_says_what_it_is() -> None:
     """Where a site adapts follow-up, each moved interval is called a research hypothesis beside the table's own."""
     later = np.interp(np.arange(1, 21), [0, 4, 8, 20], [0.0, 0.01, 0.5, 0.5]).astype(np.float32)
