@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from adapter.decision.policy import GateLimits, Policy
 from adapter.decision.rules import Findings, features_of
-from adapter.decision.verdicts import CLOSED, Decision
+from adapter.decision.verdicts import ASKED_FOR, CLOSED, Decision
 from adapter.domain.plan import Gate, GateOutcome, GateState, RiskGroup, Verdict
 from adapter.domain.record import Quarantined
 from adapter.domain.risk import RiskForecast
@@ -282,6 +282,7 @@ def _ranking(ground: ModelSupport, allowed: tuple[str, ...], limits: GateLimits)
 
 
 def _what_is_missing(decision: Decision) -> str:
-    """Repeat what the reasons ask for, so that a reader of the stop needs nothing else."""
-    asked = [reason.sentence for reason in decision.reasons if reason.sentence.startswith("Cannot assess")]
-    return " ".join(asked) or "The tumour board decides."
+    """Name what would settle it, once each; without anything missing the board is left."""
+    missing = sorted({feature for reason in decision.reasons for feature in reason.missing})
+    asked = [ASKED_FOR.get(feature, feature) for feature in missing]
+    return f"Record {'; '.join(asked)}." if asked else "The tumour board decides."

@@ -34,12 +34,16 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleReason:
-    """Why a rule came out as it did. code: the rule's id; sentence: for clinicians; sources: what it read."""
+    """Why a rule came out as it did. code: the rule's id; sentence: for clinicians; sources: what it read.
+
+    missing: the features that would settle it, where it could not be assessed; sorted.
+    """
 
     code: str
     sentence: str
     evidence: tuple[str, ...] = ()
     sources: tuple[ResourceVersion, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
