@@ -59,10 +59,12 @@ def _model(settings: Settings) -> str:
 
 
 def _store(settings: Settings) -> str:
+    if StoreLock.is_held(settings.store.folder):
+        return "in use by the running service"
     lock = StoreLock(settings.store.folder)
     try:
         open_database(settings.store.url).dispose()
-        if settings.mode is not OutputMode.LIVE:
+        if settings.mode is not OutputMode.LIVE and not any(settings.store.vault_folder.glob("*/*")):
             create_site_key(settings.store.key_path)
         vault = Vault(settings.store.vault_folder, read_site_key(settings.store.key_path))
         vault.recall(vault.keep(b"adjuvant check"))
@@ -88,6 +90,9 @@ def _pacs(settings: Settings) -> str:
     archive = build_archive(settings)
     if archive is None:
         return "not configured: the service works without images"
+    if StoreLock.is_held(settings.store.folder):
+        archive.check()
+        return "C-ECHO, C-FIND and C-MOVE offered; the running service listens"
     with archive:
         archive.check()
         return f"C-ECHO, C-FIND and C-MOVE offered; our Storage SCP listens on port {archive.port}"

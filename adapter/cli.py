@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -199,6 +200,7 @@ def assess(
 def _print_decision(settings: Settings, patient_id: PatientId, landmark: datetime | None) -> None:
     """The transaction, or why there is none. Nothing is asked for: a running service would take it up, and write."""
     with Rooms(settings) as rooms:
+        rooms.client.capabilities()  # a wrong address is the site's fault, and no answer about a patient
         case = Case(patient_id=patient_id, revision=0)
         result, settled = assess_once(case, rooms.ports, landmark, STEPS_TO_A_DECISION, wait=_sleep)
         if settled is not None or result is None:
@@ -209,6 +211,7 @@ def _print_decision(settings: Settings, patient_id: PatientId, landmark: datetim
 
 def _assessed_here(settings: Settings, patient_id: PatientId, landmark: datetime | None) -> LedgerEntry:
     with Rooms(settings) as rooms:
+        rooms.client.capabilities()  # a wrong address is the site's fault, and no answer about a patient
         ledger = rooms.store.ledger
         case = ledger.request(patient_id)
         result, settled = assess_once(case, rooms.ports, landmark, STEPS_TO_DELIVERY, wait=_sleep)
@@ -345,9 +348,12 @@ def cases_forget(patient: Annotated[str, typer.Argument(help="The patient's id."
     try:
         with StoreRoom(settings) as store:
             forgotten, removed = forget_patient(store.ledger, store.vault, patient_id)
+        shutil.rmtree(settings.store.inbox_folder, ignore_errors=True)  # no service runs: nothing there is awaited
     finally:
         lock.release()
-    out.print(f"forgot {forgotten} cases, removed {removed} case files")
+    if not forgotten:
+        raise UnknownCase(f"no case of Patient/{patient_id}")
+    out.print(f"forgot {forgotten} cases, removed {removed} case files; what the EHR holds stays there")
 
 
 @app.command()

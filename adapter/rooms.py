@@ -131,7 +131,7 @@ def build_archive(settings: Settings) -> Pacs | None:
             callers=(theirs,),
             tls=server_context(tls) if tls else None,
         ),
-        folder=settings.store.folder / "inbox",
+        folder=settings.store.inbox_folder,
         zone=ZoneInfo(settings.fhir.time_zone),
     )
 
@@ -167,8 +167,8 @@ class StoreRoom:
         settings = self._settings.store
         self.database = open_database(settings.url)
         try:
-            if self._settings.mode is not OutputMode.LIVE:
-                create_site_key(settings.key_path)
+            if self._settings.mode is not OutputMode.LIVE and not any(settings.vault_folder.glob("*/*")):
+                create_site_key(settings.key_path)  # never beside case files: they need the key that sealed them
             self.vault = Vault(settings.vault_folder, read_site_key(settings.key_path))
         except BaseException:
             self.database.dispose()

@@ -61,6 +61,8 @@ class Service:
             opening.callback(lock.release)
             self.rooms = opening.enter_context(Rooms(settings, self._clock))
             self.rooms.store.vault.sweep()
+            if self.rooms.archive is not None:
+                self.rooms.archive.sweep()
             self._look_at_the_ehr()
             self._apart = opening.enter_context(
                 Apart(

@@ -134,6 +134,11 @@ class StoreSettings(_Section):
         return self.folder / "vault"
 
     @property
+    def inbox_folder(self) -> Path:
+        """Where images arrive before they are sealed."""
+        return self.folder / "inbox"
+
+    @property
     def key_path(self) -> Path:
         """Where the site key lies; inside the data folder unless the site names a place."""
         return self.key_file or self.folder / "site.key"

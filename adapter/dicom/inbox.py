@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -163,6 +164,14 @@ class Inbox:
             self._compressed_first = delivery.compressed_first
             with self._lock:
                 self._delivery = None
+
+    def sweep(self) -> None:
+        """Remove what arrived of series that nobody waits for any more; the open delivery keeps its folder."""
+        with self._lock:
+            kept = self._delivery.folder if self._delivery is not None else None
+            for folder in self.folder.glob("*"):
+                if folder != kept:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def delivery_of(self, instance_uid: str) -> Delivery | None:
         """The open delivery that expects this instance; None counts it as unsolicited."""

@@ -89,6 +89,10 @@ class Pacs:
         """Remove the files of a series; it can be retrieved again."""
         shutil.rmtree(series.folder, ignore_errors=True)
 
+    def sweep(self) -> None:
+        """Remove what arrived of series whose case has ended without them: no plain image outlives its case."""
+        self._inbox.sweep()
+
     def _retrieve(self, patient: DicomPatient, ref: SeriesRef, deadline: float) -> SeriesOnDisk:
         if not ref.instance_uids:
             raise SeriesIncomplete(f"the archive lists no image of series {ref.series_uid}", expected=0, missing=0)

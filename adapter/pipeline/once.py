@@ -40,5 +40,7 @@ def assess_once(
     except (PeerUnavailable, PeerTimeout, Misconfigured):
         raise
     except AdjuvantError as error:
+        if ports.archive is not None:
+            ports.archive.sweep()
         return result, outcome_of(error)
     return result, result.settled

@@ -38,6 +38,9 @@ class ImageArchive(Protocol):
     def forget(self, series: SeriesOnDisk) -> None:
         """Remove the plain files of a series, once it lies sealed in the vault."""
 
+    def sweep(self) -> None:
+        """Remove the plain files of every series that is not being retrieved now."""
+
 
 class Predictor(Protocol):
     """The model."""

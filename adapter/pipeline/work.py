@@ -59,6 +59,8 @@ class AssessmentWork:
         except Exception as error:
             # left to the engine, a bug's message would be stored, and may hold a patient's data
             settled = outcome_of(error)
+            if self._ports.archive is not None:
+                self._ports.archive.sweep()  # what came of a series that stays incomplete lies there in plain
             structlog.get_logger().warning("case ended", case=case.case_id, step=name, reason=settled.reason)
             return {_CASE_FILE: case_file, SETTLED: as_json(settled)}
         ended = {SETTLED: as_json(result.settled)} if result.settled else {}

@@ -276,3 +276,16 @@ def test_a_full_disk_refuses_images(hospital: Build) -> None:
 def test_hurried_limits_are_what_the_tests_use() -> None:
     """The quiet time in tests is short, the default is not."""
     assert HURRIED.quiet_seconds < Limits().quiet_seconds
+
+
+def test_what_came_of_an_incomplete_series_is_swept(hospital: Build) -> None:
+    """Law 8: once nobody waits for the rest, no plain image stays on disk; it can be asked for again."""
+    there = hospital(PacsFaults(moves_cut=99))
+    (ref,) = there.pacs.find_series(PATIENT)
+    with pytest.raises(SeriesIncomplete):
+        there.pacs.retrieve_series(PATIENT, ref)
+    assert _files(there) > 0
+    there.pacs.sweep()
+    assert _files(there) == 0
+    there.archive.faults = PacsFaults()
+    assert len(there.pacs.retrieve_series(PATIENT, ref).files) == len(ref.instance_uids)

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from adapter import errors
 from adapter.decision.policy import load_policy
 from adapter.domain.ids import PatientId, ResourceVersion
+from adapter.domain.imaging import DicomPatient, SeriesOnDisk, SeriesRef
 from adapter.domain.outcome import (
     Abstained,
     Case,
@@ -33,7 +34,7 @@ from adapter.errors import AdjuvantError, BadData, PeerTimeout, PullIncomplete, 
 from adapter.features.at_risk import LandmarkPolicy
 from adapter.fhir.decode import Reading
 from adapter.fhir.delivery import OutputMode, load_delivery
-from adapter.pipeline.ports import Ports
+from adapter.pipeline.ports import ImageArchive, Ports
 from adapter.pipeline.practice import Practice
 from adapter.pipeline.work import AssessmentWork, as_json, from_json, outcome_of
 from adapter.store.database import open_database
@@ -107,11 +108,11 @@ def work(hospital: Hospital, ledger: Ledger, tmp_path: Path) -> AssessmentWork:
     return work_of(hospital, ledger, tmp_path)
 
 
-def work_of(hospital: Hospital, ledger: Ledger, folder: Path) -> AssessmentWork:
-    """The real walk over an EHR in memory."""
+def work_of(hospital: Hospital, ledger: Ledger, folder: Path, archive: ImageArchive | None = None) -> AssessmentWork:
+    """The real walk over an EHR in memory. archive: None for a site without one."""
     ports = Ports(
         source=hospital,
-        archive=None,
+        archive=archive,
         predictor=SensitivePredictor(),
         target=hospital,
         files=Vault(folder / "vault", bytes(32)),
@@ -124,6 +125,39 @@ def work_of(hospital: Hospital, ledger: Ledger, folder: Path) -> AssessmentWork:
         wait=lambda _seconds: False,
         watching=lambda _case, _step, _settled: None,
     )
+
+
+class OwingArchive:
+    """A PACS that always owes images, and how often what had come was swept."""
+
+    def __init__(self) -> None:
+        """Nothing swept yet."""
+        self.sweeps = 0
+
+    def find_series(self, patient: DicomPatient) -> tuple[SeriesRef, ...]:  # noqa: ARG002 (the port's name)
+        """It cannot even list them."""
+        raise SeriesIncomplete("85 of 88 came", expected=88, missing=3)
+
+    def retrieve_series(self, patient: DicomPatient, ref: SeriesRef) -> SeriesOnDisk:  # noqa: ARG002 (the port's names)
+        """Never reached."""
+        raise AssertionError
+
+    def forget(self, series: SeriesOnDisk) -> None:
+        """Never reached."""
+
+    def sweep(self) -> None:
+        """Count."""
+        self.sweeps += 1
+
+
+def test_a_case_that_ends_without_its_images_leaves_none_in_plain(
+    hospital: Hospital, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Law 8: when the attempts are over, what had come of the series is removed before the outcome is written."""
+    archive = OwingArchive()
+    settled = run(work_of(hospital, ledger, tmp_path, archive))
+    assert isinstance(settled, Abstained)
+    assert (settled.reason, archive.sweeps) == ("series-incomplete", 1)
 
 
 def run(work: AssessmentWork) -> Settled:
