@@ -97,12 +97,19 @@ def findings_given(features: Mapping[str, object], landmark: datetime, policy: P
 def with_derived(found: Mapping[str, Finding], policy: Policy) -> Findings:
     """Add what follows from other findings.
 
-    Creatinine clearance, distant metastasis, combined invasion, whether node counts contradict each other, and what
-    pN suggests about extranodal extension, which stands for pathology only where the site says so.
+    Creatinine clearance, body mass index, distant metastasis, combined invasion, whether node counts contradict each
+    other, and what pN suggests about extranodal extension, which stands for pathology only where the site says so.
     """
     derived = dict(found)
     candidate = _ene_candidate(found)
-    for finding in (_clearance(found), _distant_metastasis(found), _invasion(found), _node_counts(found), candidate):
+    for finding in (
+        _clearance(found),
+        _body_mass_index(found),
+        _distant_metastasis(found),
+        _invasion(found),
+        _node_counts(found),
+        candidate,
+    ):
         if finding is not None:
             derived[finding.feature] = finding
     if candidate is not None and policy.infers_ene:
@@ -181,8 +188,33 @@ def _from_history(timeline: Timeline) -> Iterable[Finding]:
         yield _age_at(person.birth, surgery.performed, (person.source, surgery.source))
     if person.sex in {"male", "female"}:
         yield _coded("sex", person.sex, (person.source,))
+    yield from _weight_loss(timeline)
     yield from _site(timeline.diagnoses)
     yield from _ungraded(timeline.diagnoses)
+
+
+def _weight_loss(timeline: Timeline) -> Iterable[Finding]:
+    """Percent lost from the last weight before the operation to the newest one; a gain is a loss of none.
+
+    Source: clinical.md 1e. Weights with a comparator, and several that differ at one time, say nothing.
+    """
+    weights = [entry for entry in timeline.of("weight") if entry.comparator is None]
+    surgery = timeline.index_surgery.performed.earliest
+    before = [entry for entry in weights if entry.effective.latest < surgery]
+    if not before or weights[-1] in before:
+        return
+    first, newest = before[-1], weights[-1]
+    ends = (first, newest)
+    if any(len({entry.number for entry in weights if entry.effective == end.effective}) > 1 for end in ends):
+        return
+    lost = max(0.0, 100.0 * (first.number - newest.number) / first.number)
+    yield NumericFinding(
+        feature="weight_loss_pct",
+        low=lost,
+        high=lost,
+        age_days=_age_days((newest,), timeline.landmark.time),
+        sources=_sources(ends),
+    )
 
 
 def _site(diagnoses: Iterable[Diagnosis]) -> Iterable[Finding]:
@@ -343,6 +375,22 @@ def _clearance(found: Mapping[str, Finding]) -> Finding | None:
         high=max(values),
         age_days=max((part.age_days for part in inputs if part.age_days is not None), default=None),
         sources=tuple(sorted({source for part in inputs for source in part.sources})),
+    )
+
+
+def _body_mass_index(found: Mapping[str, Finding]) -> Finding | None:
+    """Weight over height squared, kg/m2, as recent as the weight; one that was given stands as it is."""
+    weight, height = found.get("weight"), found.get("height")
+    if "bmi" in found or not isinstance(weight, NumericFinding) or not isinstance(height, NumericFinding):
+        return None
+    if height.low <= 0.0 or not math.isfinite(weight.high):
+        return None
+    return NumericFinding(
+        feature="bmi",
+        low=weight.low / (height.high / 100.0) ** 2,
+        high=weight.high / (height.low / 100.0) ** 2,
+        age_days=weight.age_days,
+        sources=tuple(sorted({*weight.sources, *height.sources})),
     )
 
 

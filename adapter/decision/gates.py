@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from adapter.decision.policy import GateLimits, Policy
 from adapter.decision.rules import Findings, features_of
-from adapter.decision.verdicts import CLOSED, Decision
+from adapter.decision.verdicts import ASKED_FOR, CLOSED, Decision
 from adapter.domain.plan import Gate, GateOutcome, GateState, RiskGroup, Verdict
 from adapter.domain.record import Quarantined
 from adapter.domain.risk import RiskForecast
@@ -60,9 +60,8 @@ class Benefit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSupport:
-    """What a model says of its own ground. None, or an action left out: it does not say, which is never a yes."""
+    """What a model says of comparing treatments. None, or an action left out: it does not say, which is never a yes."""
 
-    in_distribution: TriState = TriState.UNKNOWN
     overlap: Mapping[str, ArmOverlap] | None = None
     benefits: Sequence[Benefit] | None = None
 
@@ -98,8 +97,8 @@ def walk_gates(
 ) -> GateWalk:
     """Ask the gates in order and stop at the first that does not hold.
 
-    forecast: None where no model spoke. quarantined: what was read and not used. support: None for a model that says
-    nothing of its ground.
+    forecast: None where no model spoke. quarantined: what was read and not used. support: None for a model that
+    compares no treatments.
     """
     allowed = allowed_actions(decision)
     ground = support or ModelSupport()
@@ -107,7 +106,7 @@ def walk_gates(
         (Gate.SCOPE, _scope(decision)),
         (Gate.GUIDELINE, _guideline(decision, allowed)),
         (Gate.COMPLETENESS, _completeness(findings, policy, forecast, quarantined)),
-        (Gate.DISTRIBUTION, _distribution(ground)),
+        (Gate.DISTRIBUTION, _distribution(forecast, policy.gates)),
         (Gate.OVERLAP, _overlap(ground, allowed, policy.gates)),
         (Gate.BENEFIT, _benefit(ground, allowed, policy.gates)),
     )
@@ -205,18 +204,19 @@ def _completeness(
         )
 
 
-def _distribution(ground: ModelSupport) -> Iterator[_Stop]:
-    if ground.in_distribution is TriState.FALSE:
-        yield _Stop(
-            "out-of-distribution",
-            "The patient is unlike those the model learnt from.",
-            "Use the rules alone; a model trained on such patients would be needed.",
-        )
-    if ground.in_distribution is TriState.UNKNOWN:
+def _distribution(forecast: RiskForecast | None, limits: GateLimits) -> Iterator[_Stop]:
+    typicality = None if forecast is None else forecast.typicality
+    if typicality is None:
         yield _Stop(
             "distribution-not-given",
             "The model does not say whether the patient resembles those it learnt from.",
             "A model version with an out-of-distribution score.",
+        )
+    elif typicality < limits.least_typicality:
+        yield _Stop(
+            "out-of-distribution",
+            "The patient is unlike those the model learnt from.",
+            "Use the rules alone; a model trained on such patients would be needed.",
         )
 
 
@@ -282,6 +282,7 @@ def _ranking(ground: ModelSupport, allowed: tuple[str, ...], limits: GateLimits)
 
 
 def _what_is_missing(decision: Decision) -> str:
-    """Repeat what the reasons ask for, so that a reader of the stop needs nothing else."""
-    asked = [reason.sentence for reason in decision.reasons if reason.sentence.startswith("Cannot assess")]
-    return " ".join(asked) or "The tumour board decides."
+    """Name what would settle it, once each; without anything missing the board is left."""
+    missing = sorted({feature for reason in decision.reasons for feature in reason.missing})
+    asked = [ASKED_FOR.get(feature, feature) for feature in missing]
+    return f"Record {'; '.join(asked)}." if asked else "The tumour board decides."

@@ -128,7 +128,10 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One follow-up activity, in months after surgery; every_months 0: once. least, most: its bounds."""
+    """One follow-up activity, in months after surgery; every_months 0: once. least, most: its bounds.
+
+    adapts: whether its interval may follow the patient's risk within them, where the policy adapts follow-up.
+    """
 
     code: str
     activity: str
@@ -140,6 +143,7 @@ class Visit:
     kind: str
     coding: Coding | None
     evidence: tuple[str, ...]
+    adapts: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,10 +188,12 @@ class Effect:
 class GateLimits:
     """What a model must reach before it may set treatments apart (model.md, order of gates).
 
-    least_propensity: fraction of patients like this one who received the action. least_sample: effective number.
-    benefit_points: percentage points of recurrence-free survival at three years. most_missing: model inputs.
+    least_typicality: fraction of training patients at least as unusual. least_propensity: fraction of patients like
+    this one who received the action. least_sample: their effective number. benefit_points: percentage points of
+    recurrence-free survival at three years. most_missing: model inputs.
     """
 
+    least_typicality: float
     least_propensity: float
     least_sample: float
     benefit_points: float
@@ -210,6 +216,7 @@ class Policy:
     panel: title of the chosen cisplatin panel; panel_not_checked: its criteria that no feature answers.
     adjuvant_closed_days: after surgery; from then on no adjuvant treatment is proposed.
     infers_ene: whether the site reads extranodal extension out of pN where pathology states none.
+    adapts_follow_up: whether intervals follow the patient's predicted risk within the guideline's bounds.
     start_target_days, start_late_days: from surgery to radiotherapy.
     """
 
@@ -230,12 +237,17 @@ class Policy:
     panel_not_checked: str
     adjuvant_closed_days: float
     infers_ene: bool
+    adapts_follow_up: bool
     start_target_days: float
     start_late_days: float
 
     def action(self, code: str) -> Action:
         """Return the row of one action. Raises KeyError for an action outside the closed set."""
         return {action.code: action for action in self.actions}[code]
+
+    def names_of_conditions(self) -> Mapping[int, str]:
+        """The rule each condition belongs to, by the object's id: a row that names a rule holds its very condition."""
+        return {id(rule.when): rule.code for rule in self.rules.values()}
 
     def visit(self, activity: str) -> Visit:
         """Return the row of one follow-up activity. Raises KeyError for one that is not in the table."""
@@ -286,6 +298,7 @@ class _Compiler:
             evidence={row.id: _evidence(row) for row in self._tables.evidence.evidence},
             effects={row.id: _effect(row) for row in self._tables.evidence.effect},
             gates=GateLimits(
+                least_typicality=self._threshold("least_typicality", "[gates]"),
                 least_propensity=self._threshold("least_propensity", "[gates]"),
                 least_sample=self._threshold("least_effective_sample", "[gates]"),
                 benefit_points=self._threshold("benefit_points", "[gates]"),
@@ -295,6 +308,7 @@ class _Compiler:
             panel_not_checked=self._panel.not_checked,
             adjuvant_closed_days=self._threshold("adjuvant_closed_days", "[policy]"),
             infers_ene=self._switch("infer_ene_from_pn", "[policy]"),
+            adapts_follow_up=self._switch("adapt_follow_up", "[policy]"),
             start_target_days=self._threshold("radiotherapy_target_days", "[policy]"),
             start_late_days=self._threshold("radiotherapy_late_days", "[policy]"),
         )
@@ -314,7 +328,7 @@ class _Compiler:
     def _panel_conditions(self, panel: PanelRow) -> dict[str, ConditionRow]:
         """Express a panel as rules: any criterion makes unsuitable or borderline, none leaves suitable."""
         unsuitable, borderline = (
-            ConditionRow(any_of=tuple(item.when for item in panel.item if item.severity == severity))
+            ConditionRow(any_of=tuple(ConditionRow(rule=item.id) for item in panel.item if item.severity == severity))
             for severity in ("unsuitable", "borderline")
         )
         neither = ConditionRow(
@@ -330,6 +344,7 @@ class _Compiler:
             )
         )
         return {
+            **{item.id: item.when for item in panel.item},
             CISPLATIN_UNSUITABLE: unsuitable,
             "CISPLATIN_DOUBT": borderline,
             CISPLATIN_BORDERLINE: only_borderline,
@@ -353,7 +368,7 @@ class _Compiler:
             item.id: self._rule(
                 item.id,
                 when=item.when,
-                title="cisplatin",
+                title=f"cisplatin by {self._panel.title}",
                 sentence=item.sentence,
                 evidence=self._panel.evidence,
                 source=self._panel.title,
@@ -538,6 +553,7 @@ def _visit(row: VisitRow) -> Visit:
         kind=row.kind,
         coding=coding_of(row.code),
         evidence=row.evidence,
+        adapts=row.adapts,
     )
 
 

@@ -32,7 +32,7 @@ def propose(
 ) -> CarePlanProposal:
     """Propose for the forecast's landmark. Whatever the rules cannot settle goes to the tumour board.
 
-    support: what the model says of its own ground; None for a model that says nothing, which the gates then name.
+    support: what the model says of comparing treatments; None for one that says nothing, which the gates then name.
 
     Once adjuvant treatment has started, or its time is over, no treatment is proposed any more, only follow-up.
     """
@@ -50,7 +50,7 @@ def propose(
         scope=decision.scope,
         risk_group=decision.risk_group,
         actions=decision.actions,
-        follow_up=() if closed is None and decision.scope is TriState.FALSE else schedule(timeline, policy),
+        follow_up=() if closed is None and decision.scope is TriState.FALSE else schedule(timeline, policy, forecast),
         reasons=(*decision.reasons, *assumptions),
         policy_version=policy.version,
         regimens=regimens_of(decision, findings, policy, timeline.landmark.time),

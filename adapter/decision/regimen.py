@@ -102,6 +102,15 @@ def trial_effect(effect: Effect) -> TrialEffect:
     )
 
 
+def effects_of(action: Action, group: RiskGroup, policy: Policy) -> tuple[TrialEffect, ...]:
+    """Return what trials found for an action in this risk group; one cause of death alone is not among them."""
+    return tuple(trial_effect(effect) for effect in _effects(action, group, policy) if not effect.cause)
+
+
+def _effects(action: Action, group: RiskGroup, policy: Policy) -> list[Effect]:
+    return [policy.effects[code] for code in action.effects if policy.effects[code].risk_group in {None, group}]
+
+
 def _regimen(
     action: Action,
     *,
@@ -114,7 +123,7 @@ def _regimen(
 ) -> TreatmentRegimen:
     dose = action.radiotherapy.get(group)
     days = elapsed.high if dose is not None and isinstance(elapsed, NumericFinding) else None
-    effects = [policy.effects[code] for code in action.effects if policy.effects[code].risk_group in {None, group}]
+    effects = _effects(action, group, policy)
     return TreatmentRegimen(
         action=action.code,
         radiotherapy=dose,
@@ -123,7 +132,7 @@ def _regimen(
         timing=Timing.UNKNOWN if days is None else _timing(days, policy),
         alternatives=alternatives,
         contraindicated=contraindicated,
-        effects=tuple(trial_effect(effect) for effect in effects if not effect.cause),
+        effects=effects_of(action, group, policy),
         competing=" ".join(_competing(effects)) or _UNSTATED,
     )
 

@@ -268,7 +268,10 @@ class RegimensTable(_Row, frozen=True, kw_only=True):
 
 
 class VisitRow(_Row, frozen=True, kw_only=True):
-    """One follow-up activity, months after surgery. least, most: the guideline's bounds on every_months."""
+    """One follow-up activity, months after surgery. least, most: the guideline's bounds on every_months.
+
+    adapts: whether a site that adapts follow-up to risk may move the interval within its bounds.
+    """
 
     id: str
     activity: str
@@ -280,6 +283,7 @@ class VisitRow(_Row, frozen=True, kw_only=True):
     kind: ActivityKind
     evidence: tuple[str, ...]
     code: CodeRow | None = None
+    adapts: bool = False
 
 
 class FollowUpTable(_Row, frozen=True, kw_only=True):

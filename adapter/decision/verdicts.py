@@ -20,6 +20,8 @@ from adapter.decision.rules import Finding, Findings, Judging
 from adapter.domain.plan import ActionVerdict, RiskGroup, RuleReason, Verdict
 from adapter.domain.tristate import TriState
 
+# What a person is asked for where a rule reads something that is computed.
+ASKED_FOR = {"distant_metastasis": "M", "crcl_cg": "crcl_cg, or creatinine and weight"}
 # Reasons for which no adjuvant treatment is proposed any more.
 CLOSED = frozenset({"ADJUVANT-STARTED", "ADJUVANT-CLOSED"})
 _ADVICE_AGAINST = frozenset({Verdict.DISCORDANT, Verdict.CONTRAINDICATED})
@@ -161,10 +163,12 @@ def _cisplatin_reasons(judging: Judging, policy: Policy) -> Iterable[RuleReason]
 
 
 def _cannot_assess(code: str, title: str, missing: Iterable[str], findings: Findings) -> RuleReason:
-    named = ", ".join(_missing_words(feature, findings.get(feature)) for feature in sorted(missing))
-    return RuleReason(code=code, sentence=f"Cannot assess {title}: {named} missing.")
+    features = tuple(sorted(missing))
+    named = ", ".join(_missing_words(feature, findings.get(feature)) for feature in features)
+    return RuleReason(code=code, sentence=f"Cannot assess {title}: {named} missing.", missing=features)
 
 
 def _missing_words(feature: str, finding: Finding | None) -> str:
     """A finding that is there and still does not answer is too old or too vague."""
-    return feature if finding is None else f"a recent and exact {feature}"
+    asked = ASKED_FOR.get(feature, feature)
+    return asked if finding is None else f"a recent and exact {asked}"

@@ -34,12 +34,16 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleReason:
-    """Why a rule came out as it did. code: the rule's id; sentence: for clinicians; sources: what it read."""
+    """Why a rule came out as it did. code: the rule's id; sentence: for clinicians; sources: what it read.
+
+    missing: the features that would settle it, where it could not be assessed; sorted.
+    """
 
     code: str
     sentence: str
     evidence: tuple[str, ...] = ()
     sources: tuple[ResourceVersion, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,13 +165,17 @@ class GateOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowUpVisit:
-    """One recurring follow-up activity, in months after the landmark. every_months: 0 for a single one."""
+    """One recurring follow-up activity, in months after the landmark. every_months: 0 for a single one.
+
+    adapted: whether the interval follows the patient's predicted risk and not the table, which is a hypothesis.
+    """
 
     activity: str
     first_month: int
     last_month: int
     every_months: int
     evidence: tuple[str, ...]
+    adapted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from adapter.decision.findings import sources_read
 from adapter.decision.policy import Action, Coding, Policy, Visit
-from adapter.decision.regimen import MONTHS, dose_words, drug_words, effect_words
+from adapter.decision.regimen import MONTHS, dose_words, drug_words, effect_words, effects_of
 from adapter.domain.ids import BusinessIdentifier, PatientId, ResourceVersion
 from adapter.domain.imaging import ImageDescriptors
 from adapter.domain.outcome import TransactionBundle
@@ -414,12 +414,18 @@ class _Writer:
         yield from self._prediction_sentences()
         for entry in self.proposal.actions:
             if entry.verdict not in _PROPOSED:
-                words = " ".join(reason.sentence for reason in entry.reasons)
-                title = self.policy.action(entry.action).title
-                yield f"{title} ({entry.action}): {entry.verdict.value.replace('_', ' ')}. {words}"
+                action = self.policy.action(entry.action)
+                words = " ".join((*(reason.sentence for reason in entry.reasons), *self._uncertain_effects(entry)))
+                yield f"{action.title} ({entry.action}): {entry.verdict.value.replace('_', ' ')}. {words}"
         unverified = self._unverified()
         if unverified:
             yield f"Codes whose meaning still has to be verified: {', '.join(unverified)}."
+
+    def _uncertain_effects(self, entry: ActionVerdict) -> Iterable[str]:
+        """Where the rules leave an action open, the trials' averages stand beside it, for the board to weigh."""
+        if entry.verdict is Verdict.UNCERTAIN:
+            action = self.policy.action(entry.action)
+            yield from (effect_words(effect) for effect in effects_of(action, self.proposal.risk_group, self.policy))
 
     def _prediction_sentences(self) -> Iterable[str]:
         """The model's own numbers, apart from the trials' and never under an action."""
@@ -485,8 +491,16 @@ class _Writer:
             "status": "not-started",
             "doNotPerform": False,
             **when,
-            "description": f"Evidence: {', '.join(visit.evidence)}.",
+            "description": self._visit_words(visit),
         }
+
+    def _visit_words(self, visit: FollowUpVisit) -> str:
+        evidence = f"Evidence: {', '.join(visit.evidence)}."
+        if not visit.adapted:
+            return evidence
+        row = self.policy.visit(visit.activity)
+        table = f"The table says every {row.every_months} months; the guideline allows {row.least} to {row.most}."
+        return f"{evidence} {self.delivery.texts['adapted']} {table}"
 
     def _activity_code(self, title: str, code: str, coding: Coding | None) -> Json:
         """Write the standard code where there is one, and always our own action id."""

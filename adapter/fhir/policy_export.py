@@ -1,33 +1,37 @@
-"""The policy as FHIR R4: one PlanDefinition with its rules, an ActivityDefinition per action, citations on both.
+"""The policy as FHIR R4: a PlanDefinition, its rules as a Library of CQL, an ActivityDefinition per action, citations.
 
-Pure: the same policy gives the same bytes. Source: FHIR R4 4.0.1 PlanDefinition, ActivityDefinition, RelatedArtifact;
-clinical.md section 3.
+CQL has the same three-valued logic as `rules.judge`: a parameter that is null is unknown. Pure: the same policy gives
+the same bytes. Source: FHIR R4 4.0.1 PlanDefinition, ActivityDefinition, Library; clinical.md section 3; CQL 1.5.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 
 from fhir.resources.R4B.activitydefinition import ActivityDefinition
 from fhir.resources.R4B.bundle import Bundle
+from fhir.resources.R4B.library import Library
 from fhir.resources.R4B.plandefinition import PlanDefinition
 from pydantic import BaseModel, ValidationError
 
-from adapter.decision.policy import Action, Coding, Policy, Rule, Visit
+from adapter.decision.policy import Action, Coding, FeatureKind, Policy, Rule, Visit
 from adapter.decision.regimen import dose_words, drug_words
-from adapter.decision.rules import Condition
+from adapter.decision.rules import Compared, Condition, Every, OneOf, Relation, Some, Unless, features_of
 from adapter.decision.show import in_words
 from adapter.errors import BadMapping, MalformedResource
 from adapter.fhir.delivery import Delivery, OutputMode
 from adapter.fhir.entries import Json, canonical_json
 
 _PLAN_TYPE = "http://terminology.hl7.org/CodeSystem/plan-definition-type"
-# Conditions are written in the words of `policy show`; a mime type of our own says that nobody can execute them.
-_LANGUAGE = "text/x-adjuvant-condition"
+_LIBRARY_TYPE = "http://terminology.hl7.org/CodeSystem/library-type"
+_CQL = "text/cql"
+_RULES = "rules"
 _MODELS: Mapping[str, type[BaseModel]] = {
     "ActivityDefinition": ActivityDefinition,
     "PlanDefinition": PlanDefinition,
     "Bundle": Bundle,
+    "Library": Library,
 }
 
 
@@ -37,7 +41,7 @@ def export_policy(policy: Policy, delivery: Delivery, mode: OutputMode) -> bytes
     Raises BadMapping for an unverified code in live mode, MalformedResource for a resource that is not R4.
     """
     writer = _Writer(policy, delivery, mode)
-    resources = [writer.plan(), *writer.activities()]
+    resources = [writer.plan(), writer.library(), *writer.activities()]
     for resource in resources:
         _require_r4(resource)
     bundle: Json = {
@@ -47,6 +51,9 @@ def export_policy(policy: Policy, delivery: Delivery, mode: OutputMode) -> bytes
     }
     _require_r4(bundle)
     return canonical_json(bundle)
+
+
+_SIGNS = {Relation.BELOW: "<", Relation.AT_MOST: "<=", Relation.AT_LEAST: ">=", Relation.ABOVE: ">"}
 
 
 class _Writer:
@@ -63,6 +70,7 @@ class _Writer:
             **self._head("PlanDefinition", "policy", "Rules for adjuvant treatment and follow-up"),
             "type": {"coding": [{"system": _PLAN_TYPE, "code": "eca-rule"}]},
             "purpose": self._delivery.texts["review"],
+            "library": [self._canonical(_RULES)],
             "relatedArtifact": [self._citation(code) for code in self._policy.evidence],
             "action": [
                 *(self._rule(rule) for rule in self._policy.rules.values()),
@@ -70,6 +78,15 @@ class _Writer:
                 *(self._action(action) for action in self._policy.actions),
                 *(self._visit(visit) for visit in self._policy.visits),
             ],
+        }
+
+    def library(self) -> Json:
+        """Every rule and flag as a CQL definition over one parameter per feature."""
+        content = base64.b64encode(policy_cql(self._policy).encode()).decode()
+        return {
+            **self._head("Library", _RULES, "Rules for adjuvant treatment, as CQL"),
+            "type": {"coding": [{"system": _LIBRARY_TYPE, "code": "logic-library"}]},
+            "content": [{"contentType": _CQL, "data": content}],
         }
 
     def activities(self) -> Iterable[Json]:
@@ -133,15 +150,20 @@ class _Writer:
             "prefix": rule.code,
             "title": rule.title or rule.code,
             "description": rule.sentence or rule.violated or rule.title or rule.code,
-            "textEquivalent": f"Source: {rule.source}",
+            "textEquivalent": f"When {in_words(rule.when, self._policy)}. Source: {rule.source}",
             **self._citations(rule.evidence),
-            "condition": [_applies(rule.when)],
+            "condition": [_applies(f'"{rule.code}"')],
         }
 
     def _action(self, action: Action) -> Json:
         """The decision list: the first line that holds wins, and the last one stands when none does."""
         lines: list[Json] = [
-            {"title": line.verdict.value, "description": line.sentence, "condition": [_applies(line.when)]}
+            {
+                "title": line.verdict.value,
+                "description": line.sentence,
+                "textEquivalent": f"When {in_words(line.when, self._policy)}.",
+                "condition": [_applies(_defined(line.when, self._policy, self._policy.names_of_conditions()))],
+            }
             for line in action.lines
         ]
         otherwise: Json = {"title": action.otherwise.value, "description": action.otherwise_sentence}
@@ -196,8 +218,73 @@ class _Writer:
         return {"relatedArtifact": cited} if cited else {}
 
 
-def _applies(condition: Condition) -> Json:
-    return {"kind": "applicability", "expression": {"language": _LANGUAGE, "expression": in_words(condition)}}
+def policy_cql(policy: Policy) -> str:
+    """Write the rules as a CQL library: one parameter per feature the rules read, one definition per rule and flag."""
+    rules = (*policy.rules.values(), *policy.flags)
+    conditions = [rule.when for rule in rules] + [line.when for action in policy.actions for line in action.lines]
+    features = sorted(frozenset().union(*(features_of(condition) for condition in conditions)))
+    return "\n".join(
+        (
+            f"library AdjuvantRules version '{policy.version}'",
+            "// A parameter is null where the feature is not known, or is older than the days it may be.",
+            *(_parameter(feature, policy) for feature in features),
+            *(f'define "{rule.code}": {condition_cql(rule.when, policy)}' for rule in rules),
+            "",
+        )
+    )
+
+
+def condition_cql(condition: Condition, policy: Policy) -> str:
+    """Write one condition as a CQL expression over parameters and definitions; null where it is unknown."""
+    return _cql(condition, policy, policy.names_of_conditions())
+
+
+def _cql(condition: Condition, policy: Policy, names: Mapping[int, str]) -> str:
+    match condition:
+        case Every(parts):
+            return _joined((_defined(part, policy, names) for part in parts), " and ", "true")
+        case Some(parts):
+            return _joined((_defined(part, policy, names) for part in parts), " or ", "false")
+        case Unless(part):
+            return f"not {_defined(part, policy, names)}"
+        case OneOf():
+            return _membership(condition, policy)
+        case Compared():
+            return f'("{condition.feature}" {_SIGNS[condition.relation]} {condition.threshold!r})'
+
+
+def _defined(condition: Condition, policy: Policy, names: Mapping[int, str]) -> str:
+    """Name the definition where the condition is a rule's own, else write it out."""
+    name = names.get(id(condition))
+    return _cql(condition, policy, names) if name is None else f'"{name}"'
+
+
+def _joined(written: Iterable[str], word: str, of_nothing: str) -> str:
+    parts = list(written)
+    return f"({word.join(parts)})" if parts else of_nothing
+
+
+def _membership(condition: OneOf, policy: Policy) -> str:
+    categories = ", ".join(f"'{category}'" for category in sorted(condition.categories))
+    feature = policy.features.get(condition.feature)
+    if feature is None or not feature.several:
+        return f'("{condition.feature}" in {{ {categories} }})'
+    named = f'"{condition.feature}"'
+    return f"(if {named} is null then null else exists ({named} intersect {{ {categories} }}))"
+
+
+def _parameter(name: str, policy: Policy) -> str:
+    feature = policy.features.get(name)
+    if feature is None:
+        return f'parameter "{name}" String'
+    kind = "Decimal" if feature.kind is FeatureKind.NUMBER else "List<String>" if feature.several else "String"
+    unit = f" // {feature.unit}" if feature.unit else ""
+    fresh = "" if feature.fresh_days is None else f"{'' if unit else ' //'} of the last {feature.fresh_days:g} days"
+    return f'parameter "{name}" {kind}{unit}{fresh}'
+
+
+def _applies(expression: str) -> Json:
+    return {"kind": "applicability", "expression": {"language": _CQL, "expression": expression}}
 
 
 def _timing(visit: Visit) -> Json:

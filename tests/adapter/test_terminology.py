@@ -94,7 +94,10 @@ def test_the_longest_prefix_wins() -> None:
     tongue = terminology.condition_of(_ICD, "C02.9")
     assert tongue is not None
     assert (tongue.kind, tongue.site_group) == ("hnscc", "oral_cavity")
-    assert terminology.condition_of(_ICD, "C50.9") is None
+    breast = terminology.condition_of(_ICD, "C50.9")
+    assert breast is not None
+    assert breast.kind == "second_primary"
+    assert terminology.condition_of(_ICD, "J45.9") is None
     assert terminology.condition_of("http://snomed.info/sct", "C02.9") is None
 
 

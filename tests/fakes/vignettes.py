@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from adapter.decision.findings import findings_given
-from adapter.decision.policy import Policy, load_policy
+from adapter.decision.policy import FeatureKey, Policy, load_policy
 from adapter.decision.rules import Condition, Findings, judge
+from adapter.domain.landmark import Landmark
+from adapter.domain.period import Period
+from adapter.domain.record import Measurement
+from adapter.domain.timeline import Timeline
 from adapter.domain.tristate import TriState
+from tests.fakes import postoperative
+from tests.fakes.postoperative import measured
 
 FOLDER = Path(__file__).parents[1] / "golden" / "policy"
 REPORT = Path(__file__).parents[2] / "docs" / "rule_coverage.md"
@@ -87,6 +93,49 @@ def report(coverage: Iterable[RowCoverage], cases: int) -> str:
     lines = [f"| `{row.row}` | {row.true} | {row.false} | {row.unknown} |" for row in rows]
     summary = f"\n{cases} cases; {whole} of {len(rows)} rows covered, {100 * whole / len(rows):.0f} %.\n"
     return "\n".join((_HEAD + summary, "| row | true | false | unknown |", "|---|---|---|---|", *lines, ""))
+
+
+def timeline_of(case: Vignette) -> Timeline:
+    """The case as a record would tell it: a finding per feature, the person and the surgery with their dates.
+
+    A case that does not say how long ago the surgery was gets three weeks: a record without that date is none.
+    """
+    features = {case.policy.names[name]: value for name, value in case.features.items() if name in case.policy.names}
+    days = features.pop("days_since_surgery", None) or 21
+    operated = Period.instant(case.landmark - timedelta(days=float(str(days))))
+    age = features.pop("age_at_surgery", None)
+    born = None if age is None else Period.instant(operated.earliest - timedelta(days=365.2425 * float(str(age)) + 1))
+    sex, site = (str(features.pop(name, "unknown")) for name in ("sex", "site_group"))
+    surgery = replace(postoperative.surgery(), performed=operated, known=operated.latest)
+    return Timeline(
+        landmark=Landmark(time=case.landmark),
+        person=replace(postoperative.person(), birth=born, sex=sex, known=operated.latest),
+        index_surgery=surgery,
+        measurements=tuple(
+            entry
+            for feature, value in sorted(features.items())
+            for entry in _measurements(case.policy.features[feature], value, case.landmark - timedelta(days=2))
+        ),
+        procedures=(surgery,),
+        diagnoses=(replace(postoperative.cancer(), site_group=None if site == "unknown" else site),),
+        medications=(),
+        imaging=(),
+        images=(),
+        quarantined=(),
+    )
+
+
+def _measurements(key: FeatureKey, value: object, at: datetime) -> Iterator[Measurement]:
+    if isinstance(value, dict):
+        yield from _measurements(key, value["value"], datetime.fromisoformat(value["effective"]))
+        return
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, bool):
+            yield measured(key.key, "yes" if item else "no", at)
+        elif isinstance(item, str):
+            yield measured(key.key, key.aliases.get(item, item), at)
+        elif item is not None:
+            yield measured(key.key, float(str(item)), at)
 
 
 def _rows(policy: Policy) -> Iterator[tuple[str, Condition]]:

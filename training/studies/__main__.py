@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from training.studies import images, landmarks, radcure, treatment
+from training.studies import follow_up, images, landmarks, radcure, treatment
 from training.studies.effort import Effort
 from training.studies.findings import Findings, write_findings, write_overview
 
@@ -18,6 +18,7 @@ STUDIES: Mapping[str, Callable[[Path, Effort], Findings]] = {
     "landmarks": landmarks.study,
     "images": images.study,
     "treatment": treatment.study,
+    "follow_up": follow_up.study,
 }
 PREDICTIONS = "radcure_predictions.csv"  # beside the pages' folder
 

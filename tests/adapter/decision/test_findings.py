@@ -51,6 +51,31 @@ def test_a_contradicting_clearance_widens_the_interval() -> None:
     assert _number(findings_given(given, LANDMARK, _POLICY)["crcl_cg"]) == pytest.approx((50.0, 80.0))
 
 
+def test_weight_loss_counts_from_the_last_weight_before_the_operation() -> None:
+    """80 kg before and 72 kg now is a loss of 10 percent; a gain is none; without a weight before, nothing is said."""
+    before, early = (
+        replace(
+            measured("weight", kilograms, SURGERY - timedelta(days=days)), source=version("Observation", f"w{days}")
+        )
+        for kilograms, days in ((80.0, 2), (90.0, 60))
+    )
+    for now, lost in ((72.0, 10.0), (84.0, 0.0)):
+        newest = measured("weight", now, LANDMARK - timedelta(days=1))
+        found = findings_at(replace(timeline(), measurements=(early, before, newest)), _POLICY)["weight_loss_pct"]
+        assert _number(found) == pytest.approx((lost, lost))
+        assert isinstance(found, NumericFinding)
+        assert found.age_days == pytest.approx(1.0)
+    alone = replace(timeline(), measurements=(measured("weight", 72.0, LANDMARK - timedelta(days=1)),))
+    assert "weight_loss_pct" not in findings_at(alone, _POLICY)
+
+
+def test_body_mass_index_follows_from_weight_and_height() -> None:
+    """72 kg at 180 cm are 22.2; an index that was given stands."""
+    given = {"weight": 72, "height": 180}
+    assert _number(findings_given(given, LANDMARK, _POLICY)["bmi"])[0] == pytest.approx(22.22, abs=0.01)
+    assert _number(findings_given({**given, "bmi": 20}, LANDMARK, _POLICY)["bmi"]) == (20.0, 20.0)
+
+
 def test_age_counts_birthdays() -> None:
     """Whole calendar years and the fraction of the running one; 29 February ages on 1 March."""
     assert years_between(datetime(1966, 3, 21, tzinfo=ZONE), datetime(2026, 3, 21, tzinfo=ZONE)) == 60.0

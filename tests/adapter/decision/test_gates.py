@@ -16,7 +16,6 @@ from adapter.decision.tables import SHIPPED
 from adapter.decision.verdicts import decide
 from adapter.domain.plan import Gate, GateState
 from adapter.domain.record import Quarantined
-from adapter.domain.tristate import TriState
 from tests.fakes.postoperative import forecast, timeline
 
 _POLICY = load_policy(site_folder=SHIPPED / "sandbox")
@@ -24,7 +23,6 @@ _ARMS = ("CRT_Q3W", "CRT_QW")
 _GOOD_ARM = ArmOverlap(propensity=0.4, effective_sample=120.0)
 _CLEAR = Benefit(action="CRT_QW", over="CRT_Q3W", points=8.0, low=4.0, high=12.0)
 _FULL = ModelSupport(
-    in_distribution=TriState.TRUE,
     overlap=dict.fromkeys(_ARMS, _GOOD_ARM),
     benefits=(_CLEAR,),
 )
@@ -33,6 +31,7 @@ _FULL = ModelSupport(
 def _walk(
     support: ModelSupport | None = None,
     *,
+    typicality: float | None = 0.5,
     changes: dict[str, float | str | None] | None = None,
     missing: tuple[str, ...] = (),
     quarantined: Iterable[Quarantined] = (),
@@ -40,7 +39,7 @@ def _walk(
     patient = timeline(changes={"ici_contraindication": None, **(changes or {})})
     found = {**findings_at(patient, _POLICY)}
     decision = decide(found, _POLICY)
-    risk = forecast(patient, missing=missing)
+    risk = replace(forecast(patient, missing=missing), typicality=typicality)
     return walk_gates(decision, found, _POLICY, forecast=risk, quarantined=quarantined, support=support)
 
 
@@ -85,7 +84,7 @@ def test_a_value_that_could_not_be_read_stops_the_walk() -> None:
 
 def test_a_refused_copy_of_a_known_value_stops_nothing() -> None:
     """Where the feature is known from another result, the refused one is listed, not a reason to stop."""
-    assert _stop(_walk(quarantined=(_refused("weight stone"),)))[0] is Gate.DISTRIBUTION
+    assert _stop(_walk(quarantined=(_refused("weight stone"),)))[0] is Gate.OVERLAP
 
 
 def test_too_many_missing_inputs_stop_the_walk() -> None:
@@ -97,15 +96,25 @@ def test_too_many_missing_inputs_stop_the_walk() -> None:
 
 def test_a_model_that_says_nothing_of_its_ground_stops_at_the_first_question() -> None:
     """Without an out-of-distribution score nothing is ranked: silence is not a yes."""
-    walk = _walk()
+    walk = _walk(_FULL, typicality=None)
     assert _stop(walk) == (Gate.DISTRIBUTION, "distribution-not-given")
     assert [outcome.state for outcome in walk.outcomes[-2:]] == [GateState.NOT_REACHED] * 2
+
+
+def test_a_patient_unlike_all_others_stops_the_walk() -> None:
+    """One in a hundred training patients lies as far out: the limit itself still counts, below it nothing is ranked."""
+    assert _stop(_walk(_FULL, typicality=0.009)) == (Gate.DISTRIBUTION, "out-of-distribution")
+    assert _walk(_FULL, typicality=0.01).stop is None
+
+
+def test_a_model_that_compares_no_treatments_stops_at_overlap() -> None:
+    """The shipped model tells how typical a patient is and nothing of treatments: it stops there, honestly."""
+    assert _stop(_walk()) == (Gate.OVERLAP, "overlap-not-given")
 
 
 @pytest.mark.parametrize(
     ("change", "stop"),
     [
-        ({"in_distribution": TriState.FALSE}, (Gate.DISTRIBUTION, "out-of-distribution")),
         ({"overlap": None}, (Gate.OVERLAP, "overlap-not-given")),
         ({"overlap": {"CRT_Q3W": _GOOD_ARM}}, (Gate.OVERLAP, "overlap-not-given")),
         (

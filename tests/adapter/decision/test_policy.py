@@ -25,7 +25,7 @@ def test_the_shipped_policy_is_whole() -> None:
 
 def test_every_feature_is_read_or_derives_something() -> None:
     """No row of the feature table is dead: a rule reads it, or something a rule reads is computed from it."""
-    feeding = {"creatinine", "weight", "cM", "pM", "lymphatic_invasion", "vascular_invasion"}
+    feeding = {"creatinine", "weight", "height", "cM", "pM", "lymphatic_invasion", "vascular_invasion"}
     other_panels = {"weight_loss_pct", "bmi"}
     context = {"hpv_dna", "nodes_examined"}  # shown to clinicians beside the rules, read by none yet
     assert set(load_policy().features) - features_read(load_policy()) == feeding | other_panels | context

@@ -7,11 +7,12 @@ from collections import Counter
 import pytest
 
 from adapter.decision.case import evaluate_features, summary
+from adapter.decision.findings import findings_at
 from adapter.decision.gates import walk_gates
 from adapter.decision.regimen import dose_words, drug_words, regimens_of
 from adapter.decision.verdicts import decide
 from adapter.domain.plan import TreatmentRegimen
-from tests.fakes.vignettes import REPORT, Vignette, report, rule_coverage, vignettes
+from tests.fakes.vignettes import REPORT, Vignette, report, rule_coverage, timeline_of, vignettes
 
 _CASES = vignettes()
 _every_case = pytest.mark.parametrize("case", _CASES, ids=lambda case: case.name)
@@ -54,6 +55,16 @@ def test_the_vignette_stops_where_it_was_written(case: Vignette) -> None:
     assert stop.code == case.expected["stop"]
     assert stop.sentence
     assert stop.resolve
+
+
+@_every_case
+def test_a_record_and_a_case_file_get_the_same_decision(case: Vignette) -> None:
+    """The same facts as a patient's timeline: scope, risk group and every verdict are those of the case file."""
+    told = decide(findings_at(timeline_of(case), case.policy), case.policy)
+    given = decide(case.findings, case.policy)
+    verdicts = [[(entry.action, entry.verdict) for entry in decision.actions] for decision in (told, given)]
+    assert verdicts[0] == verdicts[1]
+    assert (told.scope, told.risk_group) == (given.scope, given.risk_group)
 
 
 @_every_case

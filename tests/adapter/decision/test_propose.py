@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -217,10 +218,15 @@ def test_a_verdict_stands_on_every_action(patient: Mapping[str, object]) -> None
 
 
 def test_every_rule_can_be_shown() -> None:
-    """`policy show` lists each rule, flag, action and visit with thresholds filled in."""
+    """`policy show` lists each rule, flag, action, dose, effect and visit, thresholds filled in, rules by name."""
     rows = policy_table(_POLICY)
     assert {row.code for row in rows} >= {*_POLICY.rules, *(action.code for action in _POLICY.actions)}
     assert any("crcl_cg below 60" in row.condition for row in rows)
+    assert next(row.condition for row in rows if row.code == "HIGH") == "(HIGH-ENE or HIGH-MARGIN)"
+    shown = {(row.kind, row.code): row for row in rows if row.kind in {"regimen", "effect"}}
+    assert "cisplatin 100 mg/m2 on days 1, 22, 43" in shown["regimen", "CRT_Q3W"].title
+    assert shown["effect", "NIVOPOSTOP-DFS"].verdict == "HR 0.76 (0.6 to 0.98)"
+    assert {code for kind, code in shown if kind == "effect"} == set(_POLICY.effects)
 
 
 # ---- from a timeline
@@ -302,6 +308,14 @@ def test_long_after_surgery_no_adjuvant_treatment_is_proposed(declared: Policy) 
     assert proposal.reasons[0].code == "ADJUVANT-CLOSED"
 
 
+def test_without_the_site_s_consent_the_table_stands() -> None:
+    """As shipped, every patient gets the guideline's table: the replay found nothing that would justify more."""
+    patient = timeline()
+    calm, grim = (propose(forecast(patient, output=curves(recurrence=risk)), patient, _POLICY) for risk in (0.01, 0.8))
+    assert calm.follow_up == grim.follow_up
+    assert not any(visit.adapted for visit in calm.follow_up)
+
+
 def test_out_of_scope_gets_no_schedule_of_ours(declared: Policy) -> None:
     """The follow-up table belongs to the disease the rules cover."""
     patient = timeline(changes={"histology": "not_scc"})
@@ -323,8 +337,8 @@ def test_the_follow_up_lies_in_the_future_and_within_the_guideline() -> None:
 
 
 def test_the_forecast_moves_no_verdict(declared: Policy) -> None:
-    """A prognosis is no treatment effect: the same findings give the same plan whatever the model says."""
+    """A prognosis is no treatment effect: whatever the model says, only the intervals of follow-up may follow it."""
     patient = timeline()
     calm = propose(forecast(patient, output=curves(recurrence=0.01)), patient, declared)
     grim = propose(forecast(patient, output=curves(recurrence=0.8)), patient, declared)
-    assert calm == grim
+    assert replace(calm, follow_up=()) == replace(grim, follow_up=())

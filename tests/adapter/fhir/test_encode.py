@@ -5,26 +5,30 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.decision.policy import load_policy
+from adapter.decision.propose import propose
 from adapter.domain.ids import BusinessIdentifier
 from adapter.domain.landmark import Landmark
 from adapter.domain.outcome import TransactionBundle
+from adapter.domain.plan import Gate
 from adapter.domain.record import Measurement, Quarantined
 from adapter.domain.risk import Outcome
 from adapter.errors import BadMapping, InvalidForecast, MalformedResource
 from adapter.fhir.delivery import OutputMode, load_delivery, unverified_codes
-from adapter.fhir.encode import subject_of, to_percent
+from adapter.fhir.encode import account_of, encode_transaction, subject_of, to_percent
 from adapter.fhir.entries import entries_of
-from tests.fakes.assessments import BASE_URL, assessment, complete_records, image, resources_of
-from tests.fakes.postoperative import LANDMARK, forecast, timeline, version
+from inference.contract import ModelOutput
+from tests.fakes.assessments import BASE_URL, MAPPING_DIGEST, assessment, complete_records, image, resources_of
+from tests.fakes.postoperative import LANDMARK, SURGERY, forecast, timeline, version
 
 _TYPES = ["Device", "RiskAssessment", "CarePlan", "Provenance"]
 
@@ -142,6 +146,82 @@ def test_what_is_contraindicated_is_written_as_not_to_be_done() -> None:
     assert forbidden == {"CRT_Q3W", "CRT_QW", "CRT_NIVO"}
 
 
+def _details(plan: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON as it is
+    """Each activity by our own action id."""
+    return {activity["detail"]["code"]["coding"][-1]["code"]: activity["detail"] for activity in plan["activity"]}
+
+
+def test_a_proposed_treatment_is_spelled_out() -> None:
+    """Dose, drug days, the window to start in, trial averages with interval, competing deaths: all in the plan."""
+    detail = _details(_read(assessment(policy=complete_records()), "CarePlan"))["CRT_Q3W"]
+    words = detail["description"]
+    assert "66 Gy in 33 fractions; cisplatin 100 mg/m2 on days 1, 22, 43 with radiotherapy" in words
+    assert "expected difference at 36 months +10.0 (+3.6 to +15.4) percentage points" in words
+    assert "Competing mortality: Trial average, ZUMSTEG-2025" in words
+    assert "Also proposed by the rules: CRT_QW." in words
+    started, ended = (datetime.fromisoformat(detail["scheduledPeriod"][end]) for end in ("start", "end"))
+    assert (started, ended) == (LANDMARK, SURGERY + timedelta(days=42))
+
+
+def test_once_the_target_has_passed_no_window_is_written() -> None:
+    """Nobody is scheduled into the past: seven weeks after surgery the words say so and no period stands."""
+    late = timeline(landmark=SURGERY + timedelta(days=50), changes={"pN": "pN1", "ene_path": "negative"})
+    detail = _details(_read(assessment(late, policy=complete_records()), "CarePlan"))["PORT"]
+    assert "scheduledPeriod" not in detail
+    assert "The 6 weeks from surgery to radiotherapy are over." in detail["description"]
+
+
+def test_every_gate_is_listed_and_the_stop_says_how_to_go_on() -> None:
+    """Six gates in order; a model that compares no treatments stops, with its code and what would resolve it."""
+    notes = [note["text"] for note in _read(assessment(policy=complete_records()), "CarePlan")["note"]]
+    gates = [text for text in notes if text.startswith("Gate ")]
+    assert [text.split(":")[0] for text in gates] == [f"Gate {gate.value}" for gate in Gate]
+    stopped = [text for text in gates if "stopped" in text]
+    assert len(stopped) == 1
+    assert "To resolve: " in stopped[0]
+
+
+def test_trial_effects_and_predictions_stand_apart() -> None:
+    """The model's numbers are in one note and under no action; the trials' are under actions and called averages."""
+    plan = _read(assessment(policy=complete_records()), "CarePlan")
+    predictions = [note["text"] for note in plan["note"] if note["text"].startswith("Model prediction at 36 months")]
+    assert len(predictions) == 1
+    assert "whatever the treatment" in predictions[0]
+    for detail in _details(plan).values():
+        assert "Model prediction" not in detail["description"]
+        assert "best" not in detail["description"].lower().split()
+
+
+def test_what_the_rules_leave_open_stands_with_what_the_trials_found() -> None:
+    """At intermediate risk chemoradiation is uncertain: the hazard ratio of patients without ENE stands beside it."""
+    patient = timeline(changes={"pN": "pN1", "ene_path": "negative"})
+    notes = [note["text"] for note in _read(assessment(patient, policy=complete_records()), "CarePlan")["note"]]
+    uncertain = next(text for text in notes if "(CRT_Q3W): uncertain" in text)
+    assert "HR 0.94 (95 % interval 0.68 to 1.3)" in uncertain
+    assert "HR 0.71" not in uncertain
+
+
+def test_an_interval_that_follows_the_forecast_says_what_it_is() -> None:
+    """Where a site adapts follow-up, each moved interval is called a research hypothesis beside the table's own."""
+    later = np.interp(np.arange(1, 21), [0, 4, 8, 20], [0.0, 0.01, 0.5, 0.5]).astype(np.float32)
+    nobody = np.zeros(20, dtype=np.float32)
+    patient, policy = timeline(), complete_records()
+    risk = forecast(patient, output=ModelOutput(recurrence=later, death_without_recurrence=nobody, death=nobody))
+    bundle = encode_transaction(
+        risk,
+        propose(risk, patient, policy),
+        subject=subject_of(patient, base_url=BASE_URL),
+        account=account_of(patient, policy, mapping_digest=MAPPING_DIGEST),
+        policy=policy,
+        delivery=load_delivery(),
+        mode=OutputMode.DEMO,
+    )
+    detail = _details(_read(bundle, "CarePlan"))["FU-CLINIC-Y2"]
+    assert detail["scheduledTiming"]["repeat"]["period"] == 2
+    assert "Research hypothesis" in detail["description"]
+    assert "The table says every 4 months; the guideline allows 2 to 6." in detail["description"]
+
+
 def test_the_board_is_proposed_where_the_rules_cannot_decide() -> None:
     """Without a scope the only proposed action is the tumour board, with follow-up beside it."""
     plan = _read(assessment(), "CarePlan")
@@ -214,8 +294,9 @@ def test_the_preferred_identifier_must_be_one() -> None:
 def test_no_name_leaves_with_the_result() -> None:
     """References carry ids only: no display, no birth date, no identifier of the patient."""
     content = assessment().content.decode()
-    assert "4711" not in content
-    assert "1965" not in content
+    words = set(re.findall(r"[0-9A-Za-z]+", content))  # whole words: a digest may hold any four digits
+    assert "4711" not in words
+    assert "1965" not in words
 
 
 def test_a_month_that_is_too_short_ends_on_its_last_day() -> None:

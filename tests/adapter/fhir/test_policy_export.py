@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from typing import Any
 
 import pytest
@@ -37,13 +39,30 @@ def test_every_verdict_line_is_exported_in_order() -> None:
     lines = _POLICY.action("CRT_Q3W").lines
     assert [line["title"] for line in exported["action"]] == [*(line.verdict.value for line in lines), "discordant"]
     assert "condition" not in exported["action"][-1]
-    assert "crcl_cg below 60" in exported["action"][0]["condition"][0]["expression"]["expression"]
+    assert "CIS-RENAL" in exported["action"][0]["textEquivalent"]
+    assert exported["action"][0]["condition"][0]["expression"]["expression"] == '"CISPLATIN_UNSUITABLE"'
+
+
+def test_the_rules_are_cql_over_the_features() -> None:
+    """The library declares each feature once and defines each rule; a reader sees the threshold and its unit."""
+    library = _resources()[1]
+    cql = base64.b64decode(library["content"][0]["data"]).decode()
+    assert """define "HIGH-ENE": ("ene_path" in { 'macro', 'micro', 'positive' })""" in cql
+    assert 'define "CIS-RENAL": ("crcl_cg" < 60.0)' in cql
+    assert 'define "HIGH": ("HIGH-ENE" or "HIGH-MARGIN")' in cql
+    assert 'parameter "crcl_cg" Decimal // mL/min of the last 14 days' in cql
+    defined = {line.split('"')[1] for line in cql.splitlines() if line.startswith("define")}
+    assert defined == {*_POLICY.rules, *(flag.code for flag in _POLICY.flags)}
+    named = set(re.findall(r'"([^"]+)"', cql))
+    declared = {line.split('"')[1] for line in cql.splitlines() if line.startswith("parameter")}
+    assert named == defined | declared
 
 
 def test_every_definition_a_plan_points_to_is_in_the_bundle() -> None:
     """A reader who has the bundle has everything: no canonical leads outside it."""
-    plan, *activities = _resources()
+    plan, library, *activities = _resources()
     pointed = {action["definitionCanonical"] for action in plan["action"] if "definitionCanonical" in action}
+    assert plan["library"] == [f"{library['url']}|{library['version']}"]
     assert pointed == {f"{activity['url']}|{activity['version']}" for activity in activities}
 
 
