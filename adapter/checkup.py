@@ -9,7 +9,7 @@ from adapter.errors import AdjuvantError
 from adapter.fhir.cohort import find_members
 from adapter.fhir.delivery import OutputMode, unverified_codes
 from adapter.pipeline.practice import Practice
-from adapter.service import build_archive, build_client, build_cohort, build_practice, build_predictor
+from adapter.rooms import build_archive, build_client, build_cohort, build_practice, build_predictor
 from adapter.settings import Settings
 from adapter.store.database import StoreLock, open_database
 from adapter.store.vault import Vault, create_site_key, read_site_key

@@ -12,34 +12,48 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import structlog
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from adapter.checkup import check_site
 from adapter.decision.policy import load_policy
 from adapter.decision.propose import evaluate_features, policy_table, summary
-from adapter.demo import SEED, TODAY, run_demo, sandbox_policy
+from adapter.demo import SEED, TODAY, run_demo
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, TransactionBundle
-from adapter.errors import AdjuvantError, BadData, BadSettings, BadStore, Misconfigured, PeerTimeout, PeerUnavailable
-from adapter.pipeline.case_file import CaseFile, reach, unseal
+from adapter.errors import AdjuvantError, BadSettings, Misconfigured, PeerTimeout, PeerUnavailable, UnknownCase
+from adapter.pipeline.case_file import CaseFile, unseal
 from adapter.pipeline.once import STEPS_TO_A_DECISION, STEPS_TO_DELIVERY, assess_once
 from adapter.pipeline.replay import replay as replay_case
+from adapter.pipeline.retention import forget_patient
 from adapter.pipeline.work import as_json as outcome_as_json
-from adapter.sandbox.hospital import SandboxHospital
+from adapter.printing import (
+    case_in_full,
+    case_row,
+    err,
+    finding_line,
+    finding_row,
+    out,
+    policy_rows,
+    print_cases,
+    print_json,
+    print_policy,
+    print_verdict,
+    report,
+)
+from adapter.rooms import Rooms, StoreRoom, build_decision, opened_ledger
+from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.patients import simulate_courses
-from adapter.service import Rooms, Service, wall_clock
+from adapter.service import Service
 from adapter.settings import EXAMPLE, Settings, load_settings
-from adapter.store.database import StoreLock, open_database
+from adapter.store.database import StoreLock
 from adapter.store.ledger import Ledger, LedgerEntry
 from adapter.terminology import load_terminology
 from inference.artifact import MANIFEST, list_bundles, load_bundle, shipped_bundle
@@ -47,6 +61,7 @@ from inference.contract import BundleRefused
 from inference.predictor import Predictor
 
 DONE, INCOMPLETE, USAGE, UNREACHABLE = 0, 1, 2, 3
+_LONGEST_CASE_SECONDS, _LOOK_SECONDS = 600.0, 0.2
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__
@@ -60,8 +75,6 @@ app.add_typer(policy_app, name="policy")
 
 Config = Annotated[Path, typer.Option("--config", help="The site's configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-_out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
-_err = Console(stderr=True, highlight=False)
 
 
 def main() -> None:
@@ -70,10 +83,10 @@ def main() -> None:
     try:
         app()
     except AdjuvantError as error:
-        _err.print(f"adjuvant: {type(error).__name__}: {error}", soft_wrap=True)
+        err.print(f"adjuvant: {type(error).__name__}: {error}", soft_wrap=True)
         sys.exit(_exit_code(error))
     except BundleRefused as error:
-        _err.print(f"adjuvant: the model bundle is refused: {error}", soft_wrap=True)
+        err.print(f"adjuvant: the model bundle is refused: {error}", soft_wrap=True)
         sys.exit(USAGE)
     except KeyboardInterrupt:
         sys.exit(DONE)
@@ -85,8 +98,17 @@ def _exit_code(error: AdjuvantError) -> int:
     return USAGE if isinstance(error, Misconfigured) else INCOMPLETE
 
 
+class _NamesOnly(logging.Handler):
+    """Says that a library spoke, and where: what it says may hold a patient's data."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One structured line without the message."""
+        place = f"{record.filename}:{record.lineno}"
+        structlog.get_logger().warning("library", name=record.name, level=record.levelname, place=place)
+
+
 def _configure_logging() -> None:
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    logging.basicConfig(handlers=[_NamesOnly()], level=logging.WARNING, force=True)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -110,11 +132,11 @@ def demo(
     """Start a pretend hospital and run the service on it. Nothing leaves this machine; every patient is simulated."""
     started = time.monotonic()
     with TemporaryDirectory(prefix="adjuvant-demo-") as folder, _quiet_logs():
-        entries, settled = run_demo(patients, Path(folder), _err, once=once, picture=picture)
+        entries, settled = run_demo(patients, Path(folder), err, once=once, picture=picture)
     if as_json:
-        _print_json(_report(entries, time.monotonic() - started))
+        print_json(report(entries, time.monotonic() - started))
     elif once:
-        _print_cases(entries)
+        print_cases(entries)
     if not settled or len(entries) < patients:
         sys.exit(INCOMPLETE)
 
@@ -126,11 +148,11 @@ def run(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     with Service(load_settings(config)) as service:
-        _err.print(f"adjuvant runs; health at {service.web.url}/health/ready")
+        err.print(f"adjuvant runs; health at {service.web.url}/health/ready")
         service.run_until(stopping)
-    if service.queue.unfinished:
-        # a step that hangs in a peer must not hold the exit: the next start repeats it from its last checkpoint
-        _err.print(f"still at work, to be repeated: {', '.join(sorted(service.queue.unfinished))}")
+    if service.unfinished:
+        # what hangs in a peer must not hold the exit: the next start repeats it from its last checkpoint
+        err.print(f"still at work, to be repeated: {', '.join(service.unfinished)}")
         os._exit(DONE)
 
 
@@ -144,35 +166,67 @@ def assess(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Assess one patient, once."""
+    """Assess one patient, once; where a service runs on the same store, it is asked and waited for."""
     if landmark is not None and landmark.utcoffset() is None:
         raise BadSettings("--landmark has no UTC offset")
     started = time.monotonic()
-    patient_id = PatientId(patient.removeprefix("Patient/"))
-    with Rooms(load_settings(config)) as rooms:
-        # a dry run asks for nothing: the running service would take a request up, and write
-        case = Case(patient_id=patient_id, revision=0) if dry_run else rooms.ledger.request(patient_id)
-        steps = STEPS_TO_A_DECISION if dry_run else STEPS_TO_DELIVERY
-        result, settled = assess_once(case, rooms.ports, landmark, steps, wait=_sleep)
-        if dry_run and settled is None and result is not None:
-            case_file = unseal(rooms.vault.recall(result.case_file), CaseFile)
-            bundle = unseal(rooms.vault.recall(str(case_file.bundle)), TransactionBundle)
-            _out.print_json(bundle.content.decode())
-            return
-        if settled is None:
-            raise BadData("the case ended without an outcome")
-        if dry_run:
-            _print_json(outcome_as_json(settled))
-            return
-        rooms.ledger.record(case, settled, result.case_file if result else None)
-        entry = rooms.ledger.find_case(case.case_id)
-    entries = [entry] if entry else []
-    if as_json:
-        _print_json(_report(entries, time.monotonic() - started))
+    settings, patient_id = load_settings(config), PatientId(patient.removeprefix("Patient/"))
+    if dry_run:
+        _print_decision(settings, patient_id, landmark)
+        return
+    if StoreLock.is_held(settings.store.folder):
+        if landmark is not None:
+            raise BadSettings("a service runs on this store, and takes no --landmark: stop it first")
+        entry = _asked_of_the_service(settings, patient_id)
     else:
-        _print_cases(entries)
-    if any(entry.state == "dead-letter" for entry in entries):
+        entry = _assessed_here(settings, patient_id, landmark)
+    if as_json:
+        print_json(report([entry], time.monotonic() - started))
+    else:
+        print_cases([entry])
+    if entry.settled is None or entry.state == "dead-letter":
         sys.exit(INCOMPLETE)
+
+
+def _print_decision(settings: Settings, patient_id: PatientId, landmark: datetime | None) -> None:
+    """The transaction, or why there is none. Nothing is asked for: a running service would take it up, and write."""
+    with Rooms(settings) as rooms:
+        case = Case(patient_id=patient_id, revision=0)
+        result, settled = assess_once(case, rooms.ports, landmark, STEPS_TO_A_DECISION, wait=_sleep)
+        if settled is not None or result is None:
+            print_json(outcome_as_json(settled) if settled else {})
+            return
+        case_file = unseal(rooms.store.vault.recall(result.case_file), CaseFile)
+        bundle = unseal(rooms.store.vault.recall(str(case_file.bundle)), TransactionBundle)
+        out.print_json(bundle.content.decode())
+
+
+def _assessed_here(settings: Settings, patient_id: PatientId, landmark: datetime | None) -> LedgerEntry:
+    with Rooms(settings) as rooms:
+        ledger = rooms.store.ledger
+        case = ledger.request(patient_id)
+        result, settled = assess_once(case, rooms.ports, landmark, STEPS_TO_DELIVERY, wait=_sleep)
+        if settled is not None:
+            ledger.record(case, settled, result.case_file if result else None)
+        return _entry_of(ledger, case)
+
+
+def _asked_of_the_service(settings: Settings, patient_id: PatientId) -> LedgerEntry:
+    """Ask, and wait until the case is settled; what is not settled in time is returned as it stands."""
+    with opened_ledger(settings) as ledger:
+        case = ledger.request(patient_id)
+        err.print(f"a service runs on this store: asked it for {case.case_id}")
+        deadline = time.monotonic() + settings.watch.poll_seconds + settings.watch.quiet_seconds + _LONGEST_CASE_SECONDS
+        while (entry := _entry_of(ledger, case)).settled is None and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        return entry
+
+
+def _entry_of(ledger: Ledger, case: Case) -> LedgerEntry:
+    entry = ledger.find_case(case.case_id)
+    if entry is None:
+        raise UnknownCase(f"case {case.case_id} was forgotten meanwhile")
+    return entry
 
 
 def _sleep(seconds: float) -> bool:
@@ -188,7 +242,7 @@ def check(
 ) -> None:
     """Try everything the service needs, one line each; exit 1 if it could not do its job."""
     if write_example:
-        _out.print(EXAMPLE, markup=False, end="")
+        out.print(EXAMPLE, markup=False, end="")
         return
     if config is None:
         raise BadSettings("give --config, or --write-example for a start")
@@ -196,9 +250,9 @@ def check(
     for finding in check_site(load_settings(config)):
         findings.append(finding)
         if not as_json:
-            _out.print(f"{'ok  ' if finding.passed else 'FAIL'}  {finding.what:20} {finding.detail}", markup=False)
+            out.print(finding_line(finding), markup=False)
     if as_json:
-        _print_json({"checks": [{"what": f.what, "passed": f.passed, "detail": f.detail} for f in findings]})
+        print_json({"checks": [finding_row(finding) for finding in findings]})
     if not all(finding.passed for finding in findings):
         sys.exit(INCOMPLETE)
 
@@ -221,7 +275,7 @@ def sandbox(
     with SandboxHospital(courses, load_terminology(), fhir_port=fhir_port, dicom_port=dicom_port) as hospital:
         hospital.archive.allow(title, "127.0.0.1", int(port))
         hospital.unfold()
-        _err.print(
+        err.print(
             f"EHR  {hospital.ehr.base_url}\nPACS {hospital.archive.ae_title} at 127.0.0.1:{hospital.archive.port}"
         )
         stopping.wait()
@@ -233,12 +287,13 @@ def sandbox(
 @app.command()
 def status(config: Config, as_json: AsJson = False) -> None:
     """How many cases wait, run, and ended in which way."""
-    counts = _ledger(load_settings(config)).counts()
+    with opened_ledger(load_settings(config)) as ledger:
+        counts = ledger.counts()
     if as_json:
-        _print_json(dict(counts))
+        print_json(counts)
         return
     for state, number in counts.items():
-        _out.print(f"{state:12} {number}")
+        out.print(f"{state:12} {number}")
 
 
 @cases_app.command("list")
@@ -249,54 +304,44 @@ def cases_list(
     as_json: AsJson = False,
 ) -> None:
     """Cases, newest first."""
-    entries = _ledger(load_settings(config)).list_cases(state=state, patient_id=patient)
+    with opened_ledger(load_settings(config)) as ledger:
+        entries = ledger.list_cases(state=state, patient_id=patient)
     if as_json:
-        _print_json({"cases": [_as_row(entry) for entry in entries]})
+        print_json({"cases": [case_row(entry) for entry in entries]})
     else:
-        _print_cases(entries)
+        print_cases(entries)
 
 
 @cases_app.command("show")
 def cases_show(case: Annotated[str, typer.Argument(help="The case id, patient:revision.")], config: Config) -> None:
     """One case, whole."""
-    entry = _ledger(load_settings(config)).find_case(case)
+    with opened_ledger(load_settings(config)) as ledger:
+        entry = ledger.find_case(case)
     if entry is None:
-        raise BadData(f"no case {case}")
-    started, settled = (time and time.isoformat() for time in (entry.started, entry.settled))
-    digest = {"assessment": entry.assessment_id, "case_file": entry.case_file}
-    _print_json({**_as_row(entry), "detail": entry.detail, **digest, "started": started, "ended": settled})
+        raise UnknownCase(f"no case {case}")
+    print_json(case_in_full(entry))
 
 
 @cases_app.command("retry")
 def cases_retry(patient: Annotated[str, typer.Argument(help="The patient's id.")], config: Config) -> None:
     """Ask for one more look at a patient; the running service takes it up at its next poll."""
-    case = _ledger(load_settings(config)).request(PatientId(patient.removeprefix("Patient/")))
-    _out.print(f"asked for {case.case_id}")
+    patient_id = PatientId(patient.removeprefix("Patient/"))
+    with opened_ledger(load_settings(config)) as ledger:
+        case = ledger.request(patient_id)
+    out.print(f"asked for {case.case_id}")
 
 
 @cases_app.command("forget")
 def cases_forget(patient: Annotated[str, typer.Argument(help="The patient's id.")], config: Config) -> None:
-    """Remove a patient's cases from the ledger, and from the vault what no other case needs."""
+    """Remove a patient's cases, and what no other case needs of the case files; only while no service runs."""
     settings, patient_id = load_settings(config), PatientId(patient.removeprefix("Patient/"))
-    with Rooms(settings) as rooms:
-        theirs = _reached(rooms.ledger.case_files(patient_id), rooms)
-        forgotten = rooms.ledger.forget(patient_id)
-        needed = _reached(rooms.ledger.case_files(), rooms)
-        removed = rooms.vault.remove(theirs - needed) + rooms.vault.purge(needed, before=_safe_to_purge(settings))
-    _out.print(f"forgot {forgotten} cases, removed {removed} case files")
-
-
-def _reached(case_files: Iterable[str], rooms: Rooms) -> frozenset[str]:
-    return frozenset(reached for digest in case_files for reached in reach(digest, rooms.vault))
-
-
-def _safe_to_purge(settings: Settings) -> datetime | None:
-    """What no case names can go; beside a running service only what is older than any case that runs now."""
+    lock = StoreLock(settings.store.folder)
     try:
-        StoreLock(settings.store.folder).release()
-    except BadStore:
-        return wall_clock() - timedelta(days=1)
-    return None
+        with StoreRoom(settings) as store:
+            forgotten, removed = forget_patient(store.ledger, store.vault, patient_id)
+    finally:
+        lock.release()
+    out.print(f"forgot {forgotten} cases, removed {removed} case files")
 
 
 @app.command()
@@ -305,18 +350,21 @@ def replay(
     config: Config,
     as_json: AsJson = False,
 ) -> None:
-    """Decide a stored case again and compare the transaction byte for byte."""
+    """Decide a stored case again and compare the transaction byte for byte; asks neither EHR nor PACS."""
     identity = assessment.removeprefix("RiskAssessment/").removeprefix("ra-")
-    with Rooms(load_settings(config)) as rooms:
-        entry = rooms.ledger.find_assessment(identity)
-        if entry is None or entry.case_file is None:
-            raise BadData(f"no assessment {identity}")
-        result = replay_case(entry.case_file, rooms.ports)
+    settings = load_settings(config)
+    with StoreRoom(settings) as store:
+        entry = store.ledger.find_assessment(identity)
+        if entry is None:
+            raise UnknownCase(f"no assessment {identity}")
+        if entry.case_file is None:
+            raise UnknownCase(f"the case file of assessment {identity} has expired: it cannot be replayed")
+        result = replay_case(entry.case_file, build_decision(settings, store.vault))
     if as_json:
-        _print_json({"assessment": result.assessment_id, "identical": result.identical, "bytes": result.bytes_now})
+        print_json({"assessment": result.assessment_id, "identical": result.identical, "bytes": result.bytes_now})
     else:
         verdict = "identical" if result.identical else "DIFFERENT"
-        _out.print(f"{identity}: {result.bytes_then} bytes then, {result.bytes_now} now, {verdict}")
+        out.print(f"{identity}: {result.bytes_then} bytes then, {result.bytes_now} now, {verdict}")
     if not result.identical:
         sys.exit(INCOMPLETE)
 
@@ -335,10 +383,10 @@ def model_list(as_json: AsJson = False) -> None:
             {"name": identity.name, "version": identity.version, "data": identity.training_data, "current": current}
         )
     if as_json:
-        _print_json({"models": rows})
+        print_json({"models": rows})
         return
     for row in rows:
-        _out.print(f"{'*' if row['current'] else ' '} {row['name']} {row['version']} ({row['data']} data)")
+        out.print(f"{'*' if row['current'] else ' '} {row['name']} {row['version']} ({row['data']} data)")
 
 
 @model_app.command("show")
@@ -347,7 +395,7 @@ def model_show(
 ) -> None:
     """The model card."""
     bundle = load_bundle(folder or shipped_bundle())
-    _out.print((bundle.folder / "model_card.md").read_text(encoding="utf-8"), markup=False)
+    out.print((bundle.folder / "model_card.md").read_text(encoding="utf-8"), markup=False)
 
 
 @model_app.command("verify")
@@ -357,7 +405,7 @@ def model_verify(
     """Check every hash, the schema and the golden vectors."""
     bundle = load_bundle(folder or shipped_bundle())
     identity = Predictor(bundle).identity
-    _out.print(
+    out.print(
         f"{identity.name} {identity.version}: files, schema and golden vectors agree; {MANIFEST} {identity.digest}"
     )
 
@@ -372,13 +420,9 @@ def policy_show(as_json: AsJson = False, sandbox_rules: _SandboxRules = False) -
     """Every rule and action: when it holds and what it rests on."""
     rows = policy_table(load_policy(site_folder=sandbox_policy() if sandbox_rules else None))
     if as_json:
-        fields = ("kind", "code", "title", "condition", "verdict", "evidence", "source")
-        _print_json({"rows": [{name: getattr(row, name) for name in fields} for row in rows]})
-        return
-    table = Table("kind", "code", "what", "when", "verdict", "evidence")
-    for row in rows:
-        table.add_row(row.kind, row.code, row.title, row.condition, row.verdict, ", ".join(row.evidence))
-    Console(width=200).print(table)
+        print_json({"rows": policy_rows(rows)})
+    else:
+        print_policy(rows)
 
 
 @policy_app.command("try")
@@ -396,52 +440,9 @@ def policy_try(
     policy = load_policy(site_folder=sandbox_policy() if sandbox_rules else None)
     verdict = summary(evaluate_features(features, landmark, policy))
     if as_json:
-        _print_json(verdict)
-        return
-    _out.print(f"scope {verdict['scope']}, risk group {verdict['risk_group']}")
-    actions = verdict["actions"]
-    for action, word in actions.items() if isinstance(actions, Mapping) else ():
-        _out.print(f"  {action:10} {word}")
-    reasons = verdict["reasons"]
-    for reason in reasons if isinstance(reasons, list) else []:
-        _out.print(f"  - {reason}", markup=False)
-
-
-# ---- printing
-
-
-def _ledger(settings: Settings) -> Ledger:
-    return Ledger(open_database(settings.store.url), wall_clock)
-
-
-def _report(entries: Iterable[LedgerEntry], seconds: float) -> dict[str, object]:
-    rows = [_as_row(entry) for entry in entries]
-    states = [row["state"] for row in rows]
-    ended = {
-        name: states.count(name.replace("_", "-")) for name in ("delivered", "abstained", "skipped", "dead_letter")
-    }
-    return {"settled": sum(ended.values()), **ended, "seconds": round(seconds, 2), "cases": rows}
-
-
-def _as_row(entry: LedgerEntry) -> dict[str, object]:
-    return {
-        "case": entry.case_id,
-        "patient": entry.patient_id,
-        "state": entry.state,
-        "reason": entry.reason,
-        "resources": list(entry.resources),
-    }
-
-
-def _print_cases(entries: Iterable[LedgerEntry]) -> None:
-    table = Table("case", "state", "reason", "resources", box=None)
-    for entry in entries:
-        table.add_row(entry.case_id, entry.state, entry.reason, "\n".join(entry.resources))
-    _out.print(table)
-
-
-def _print_json(content: Mapping[str, object]) -> None:
-    sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+        print_json(verdict)
+    else:
+        print_verdict(verdict)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 
 from rich.console import Console
@@ -18,10 +17,10 @@ from rich.table import Table
 
 from adapter.domain.outcome import Case, Delivered, Settled
 from adapter.fhir.delivery import OutputMode
-from adapter.sandbox.hospital import SandboxHospital
+from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.pacs import AE_TITLE
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
-from adapter.service import Service, free_port
+from adapter.service import Service
 from adapter.settings import Settings, settings_from
 from adapter.store.ledger import LedgerEntry
 from adapter.terminology import load_terminology
@@ -154,7 +153,7 @@ def demo_settings(hospital: SandboxHospital, folder: Path, *, web_port: int = 0)
                 "ae_title": AE_TITLE,
                 "patient_identifier_system": PATIENT_SYSTEM,
             },
-            "dicom": {"ae_title": "ADJUVANT", "port": free_port(), "quiet_seconds": 0.3},
+            "dicom": {"ae_title": "ADJUVANT", "port": 0, "quiet_seconds": 0.3},
             "cohort": {"patients": [f"Patient/{patient}" for patient in hospital.patients]},
             "store": {"url": f"sqlite:///{folder}/adjuvant.db", "folder": str(folder)},
             "watch": {"poll_seconds": 2.0, "quiet_seconds": 0.0, "workers": 2, "attempts": 2},
@@ -162,11 +161,6 @@ def demo_settings(hospital: SandboxHospital, folder: Path, *, web_port: int = 0)
             "policy": {"site_folder": str(sandbox_policy())},
         }
     )
-
-
-def sandbox_policy() -> Path:
-    """The rows by which the pretend hospital declares its records complete."""
-    return Path(str(files("mappings"))) / "sandbox"
 
 
 def run_demo(
@@ -179,12 +173,13 @@ def run_demo(
         stack.enter_context(hospital)
         progress = Progress(hospital, console)
         settings = demo_settings(hospital, folder)
-        hospital.archive.allow(settings.dicom.ae_title, "127.0.0.1", settings.dicom.port)
         if once:
             hospital.unfold()
         else:
             hospital.unfold_until_every_patient_is_known()
         service = stack.enter_context(Service(settings, watching=progress))
+        if service.rooms.archive is not None:
+            hospital.archive.allow(settings.dicom.ae_title, "127.0.0.1", service.rooms.archive.port)
         _where_to_look(console, hospital, service.web.url, folder)
         with ExitStack() as showing:
             progress.shown(showing)
@@ -194,7 +189,7 @@ def run_demo(
             if not once:
                 _unfold_for_ever(hospital, service.poll)
         newest: dict[str, LedgerEntry] = {}
-        for entry in reversed(service.rooms.ledger.list_cases()):
+        for entry in reversed(service.rooms.store.ledger.list_cases()):
             newest[entry.patient_id] = entry
         return [newest[key] for key in sorted(newest)], settled
 

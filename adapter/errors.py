@@ -1,4 +1,4 @@
-"""Every error adjuvant raises, as one tree whose branches say who acts.
+"""Every error that leaves a room of adjuvant, as one tree whose branches say who acts.
 
     AdjuvantError
     ├── Transient            the worker tries again: the other side may recover
@@ -7,7 +7,7 @@
     │   ├── SearchExpired        a page link was gone twice: the search starts over with the next attempt
     │   ├── UnknownOutcome       a write was sent and its reply was lost
     │   ├── VersionConflict      somebody else wrote the resource first
-    │   ├── SeriesIncomplete     the archive owes images; the numbers are in the message
+    │   ├── SeriesIncomplete     the archive owes images; when the attempts are over the case abstains
     │   └── StoreUnavailable     our own disk is full or cannot be written now
     ├── BadData              a data steward looks: the case is settled with this reason
     │   ├── BadIdentifier        an id, UID or AE title outside its standard's grammar
@@ -22,7 +22,8 @@
     │   ├── TooLarge             over a declared cap, refused before it is allocated
     │   ├── UnusableInput        a model input outside its contract
     │   ├── InvalidForecast      a model output that is not a probability curve
-    │   └── WriteRefused         the server refused what we wrote
+    │   ├── WriteRefused         the server refused what we wrote
+    │   └── UnknownCase          no case or assessment of that id here, or its case file is gone
     └── Misconfigured        the site's administrator acts: refuse to start, or stop
         ├── BadSettings          a key, a value or a file of the configuration
         ├── BadMapping           a row of a mapping table
@@ -31,10 +32,14 @@
         ├── UnsupportedPeer      a server that cannot do what the work needs
         └── BadStore             a database or vault that is not ours, not whole, or locked
 
-Messages carry ids and codes, never names, dates of birth or values.
+Messages carry ids and codes, never names, dates of birth or values. `inference` knows nothing of us and has errors of
+its own, which are translated where it is called.
 """
 
 from __future__ import annotations
+
+import traceback
+from pathlib import Path
 
 
 class AdjuvantError(Exception):
@@ -71,7 +76,10 @@ class VersionConflict(Transient):
 
 
 class SeriesIncomplete(Transient):
-    """Images that C-FIND lists did not arrive; `missing` of `expected` are still owed."""
+    """Images that C-FIND lists did not arrive; `missing` of `expected` are still owed.
+
+    Tried again like every transient error; when the attempts are over the case abstains: nobody here can mend it.
+    """
 
     def __init__(self, message: str, *, expected: int, missing: int) -> None:
         """expected, missing: counts of SOP Instance UIDs."""
@@ -140,6 +148,10 @@ class WriteRefused(BadData):
     """The server refused what we wrote; carries its issue codes, never its diagnostics."""
 
 
+class UnknownCase(BadData):
+    """No case or assessment of that id in this store, or its case file has expired."""
+
+
 class Misconfigured(AdjuvantError):
     """The site's administrator acts: refuse to start, or stop."""
 
@@ -166,3 +178,10 @@ class UnsupportedPeer(Misconfigured):
 
 class BadStore(Misconfigured):
     """A database or vault that is not ours, not whole, or held by another service."""
+
+
+def place_of(error: Exception) -> str:
+    """The class of a foreign error and `file:line` where it was raised; never its message, which may hold anything."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"

@@ -18,8 +18,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from adapter.domain.ids import AETitle
 from adapter.errors import BadIdentifier, BadSettings
-from adapter.fhir.decode import KnownTime
 from adapter.fhir.delivery import OutputMode
+from adapter.fhir.known_time import KnownTime
 
 ENVIRONMENT_PREFIX = "ADJUVANT_"
 

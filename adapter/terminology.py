@@ -17,7 +17,6 @@ import msgspec
 
 from adapter.errors import BadMapping
 
-FEATURE_SYSTEM = "urn:adjuvant:feature"
 VALUE_SYSTEM = "urn:adjuvant:value"
 _TABLE_OF = {
     "feature": "observations",

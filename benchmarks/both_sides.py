@@ -21,12 +21,14 @@ from adapter.features.assemble import assemble
 from adapter.features.at_risk import LandmarkPolicy, standing
 from adapter.features.timeline import build_timeline
 from adapter.fhir.client import FhirClient
-from adapter.fhir.decode import KnownTime, Reading, decode_record
+from adapter.fhir.decode import Reading, decode_record
 from adapter.fhir.fetch import fetch_record
+from adapter.fhir.known_time import KnownTime
+from adapter.pipeline.ports import Predictor
 from adapter.sandbox.resources import PUBLIC_COHORT, fhir_resources
 from adapter.terminology import Terminology
 from inference.contract import ModelInput, ModelOutput
-from inference.predictor import OUTPUTS, Predictor
+from inference.predictor import OUTPUTS
 from training.cohorts.cohort import CohortPatient
 from training.cohorts.landmarks import decision_standing
 

@@ -8,7 +8,6 @@ Memory: the peak of a process that reads 1,000 patients over the peak of one tha
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import statistics
 import subprocess
@@ -24,7 +23,7 @@ from adapter.domain.ids import PatientId
 from adapter.fhir.client import FhirClient
 from adapter.fhir.fetch import divide_by_owner
 from adapter.fhir.identity import Identity
-from benchmarks.rows import Row
+from benchmarks.rows import Row, report
 from tests.fakes.fhir_wire import LinkStyle
 
 PATIENTS, PER_PATIENT, PAGE_SIZE, ROUNDS = 20, 200, 50, 15
@@ -123,13 +122,7 @@ def main() -> None:
             _pull(client, int(arguments.peak[1]))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return
-    rows = run()
-    for row in rows:
-        if arguments.json:
-            print(json.dumps({"name": row.name, "value": row.value, "unit": row.unit, "bar": row.bar, "met": row.met}))
-        else:
-            print(f"{'ok ' if row.met else 'MISSED'} {row.value:10.3f} {row.unit:9} {row.name}  {row.bar}")
-    sys.exit(0 if all(row.met for row in rows) else 1)
+    sys.exit(report(run(), as_json=arguments.json))
 
 
 if __name__ == "__main__":

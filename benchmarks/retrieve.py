@@ -33,7 +33,7 @@ from adapter.dicom.storage_scp import Listener
 from adapter.domain.ids import AETitle
 from adapter.domain.imaging import DicomPatient, SeriesRef
 from adapter.sandbox.ct import CtOptions, file_bytes, simulated_ct, simulated_uid
-from benchmarks.rows import Row
+from benchmarks.rows import Row, report
 from tests.peers.orthanc import start_orthanc
 from tests.peers.process import free_port
 
@@ -173,13 +173,7 @@ def main() -> None:
     if arguments.task:
         print(json.dumps(asdict(_measure(_Task(**json.loads(arguments.task))))))
         return
-    rows = run()
-    for row in rows:
-        if arguments.json:
-            print(json.dumps({"name": row.name, "value": row.value, "unit": row.unit, "bar": row.bar, "met": row.met}))
-        else:
-            print(f"{'ok ' if row.met else 'MISSED'} {row.value:10.3f} {row.unit:9} {row.name}  {row.bar}")
-    sys.exit(0 if all(row.met for row in rows) else 1)
+    sys.exit(report(run(), as_json=arguments.json))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -28,3 +30,15 @@ class Row:
         above = self.at_most is not None and self.value > self.at_most
         below = self.at_least is not None and self.value < self.at_least
         return not (above or below)
+
+
+def report(rows: Iterable[Row], *, as_json: bool) -> int:
+    """Print each row, as JSON or for people; returns the exit code: 1 where a bar is missed."""
+    missed = 0
+    for row in rows:
+        missed += not row.met
+        if as_json:
+            print(json.dumps({"name": row.name, "value": row.value, "unit": row.unit, "bar": row.bar, "met": row.met}))
+        else:
+            print(f"{'ok ' if row.met else 'MISSED'} {row.value:10.3f} {row.unit:9} {row.name}  {row.bar}")
+    return 1 if missed else 0

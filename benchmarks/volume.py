@@ -8,7 +8,6 @@ checks patient plane, size, gaps and units. Both in one process, in turn; median
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELo
 from adapter.dicom.volume import read_volume
 from adapter.domain.imaging import SeriesOnDisk
 from adapter.sandbox.ct import CtOptions, simulated_ct
-from benchmarks.rows import Row
+from benchmarks.rows import Row, report
 from tests.adapter.dicom.series_files import series_on_disk
 from tests.fakes.transcoded import transcoded
 
@@ -109,13 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    rows = run()
-    for row in rows:
-        if arguments.json:
-            print(json.dumps({"name": row.name, "value": row.value, "unit": row.unit, "bar": row.bar, "met": row.met}))
-        else:
-            print(f"{'ok ' if row.met else 'MISSED'} {row.value:10.3f} {row.unit:9} {row.name}  {row.bar}")
-    sys.exit(0 if all(row.met for row in rows) else 1)
+    sys.exit(report(run(), as_json=arguments.json))
 
 
 if __name__ == "__main__":

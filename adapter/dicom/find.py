@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from pydicom.dataset import Dataset
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
@@ -17,6 +18,7 @@ from adapter.domain.imaging import DicomPatient, SeriesRef
 from adapter.domain.period import Period
 from adapter.errors import BadIdentifier, PeerTimeout, PeerUnavailable, TooLarge, UnsupportedPeer
 
+_ASKED_AT_MOST = 5
 _LONGEST_LO = 64  # characters; source: PS3.5 section 6.2
 # wildcards, the value separator and control characters; source: PS3.4 section C.2.2.2.4
 _NO_SINGLE_VALUE = re.compile(r"[*?\\\x00-\x1f\x7f]")
@@ -40,7 +42,7 @@ def find_series(archive: Archive, patient: DicomPatient, zone: tzinfo) -> tuple[
     seconds = archive.limits.answer_seconds
     sop_class = StudyRootQueryRetrieveInformationModelFind
     with associated(archive, sop_class, answer_seconds=seconds) as association:
-        query = _Query(archive, association)
+        query = Query(archive, association)
         # an archive that holds a study under two Patient IDs lists each of its series twice
         found = {
             (ref.study_uid, ref.series_uid): ref
@@ -57,7 +59,7 @@ def require_in_reach(archive: Archive, association: Association, ref: SeriesRef)
     Source: PS3.4 section C.4.1.1.3.2, Instance Availability (0008,0056); NEARLINE only takes longer.
     Raises PeerUnavailable, and what `find_series` raises.
     """
-    for series in _Query(archive, association).series(ref.study_uid, ref.series_uid):
+    for series in Query(archive, association).series(ref.study_uid, ref.series_uid):
         availability = text_of(series, "InstanceAvailability")
         if availability in _OUT_OF_REACH:
             raise PeerUnavailable(f"series {ref.series_uid} is {availability} in {archive.ae_title}")
@@ -69,11 +71,16 @@ def require_single_value(patient_id: str) -> None:
         raise BadIdentifier("a Patient ID that is empty, too long, or holds a wildcard, separator or control character")
 
 
-class _Query:
+class Query:
     """The three levels on one association; each identifier carries the unique keys above and asks empty keys back."""
 
     def __init__(self, archive: Archive, association: Association) -> None:
         self._archive, self._association = archive, association
+        self._arrived = 0
+        association.bind(evt.EVT_DIMSE_RECV, self._count)
+
+    def _count(self, _: evt.Event) -> None:
+        self._arrived += 1
 
     def studies(self, patient: DicomPatient) -> Iterator[Dataset]:
         """Raises WrongPatient for a study of anyone else: the answer of such an archive proves nothing."""
@@ -90,6 +97,7 @@ class _Query:
             yield study
 
     def series(self, study_uid: StudyUid, series_uid: str = "") -> Iterator[Dataset]:
+        """All series of a study, or the one named."""
         identifier = _identifier(
             "SERIES", "Modality SeriesDescription SeriesDate SeriesTime TimezoneOffsetFromUTC InstanceAvailability"
         )
@@ -98,13 +106,28 @@ class _Query:
         yield from self._matches(identifier)
 
     def instances(self, study_uid: StudyUid, series_uid: SeriesUid) -> Iterator[Dataset]:
+        """All images of a series, by SOP Instance UID only."""
         identifier = _identifier("IMAGE", "SOPInstanceUID")
         identifier.StudyInstanceUID = study_uid
         identifier.SeriesInstanceUID = series_uid
         yield from self._matches(identifier)
 
     def _matches(self, identifier: Dataset) -> list[Dataset]:
-        """All matches. Raises PeerTimeout, PeerUnavailable, UnsupportedPeer or TooLarge; half a list is no answer."""
+        """All matches. Raises PeerTimeout, PeerUnavailable, UnsupportedPeer or TooLarge; half a list is no answer.
+
+        The thread that pynetdicom keeps for each association now and then takes an answer away before we see it and
+        drops it (pynetdicom issue 875): what arrived is counted, and where we were handed less, the question is put
+        again.
+        """
+        for _ in range(_ASKED_AT_MOST):
+            arrived_before = self._arrived
+            found = self._answers(identifier)
+            if self._arrived - arrived_before == len(found) + 1:  # and the final one, which matches nothing
+                return found
+        raise PeerUnavailable(f"answers to a {identifier.QueryRetrieveLevel} C-FIND were lost {_ASKED_AT_MOST} times")
+
+    def _answers(self, identifier: Dataset) -> list[Dataset]:
+        """What we were handed of one C-FIND, to its final status."""
         found: list[Dataset] = []
         answers = self._association.send_c_find(identifier, StudyRootQueryRetrieveInformationModelFind)
         for status, match in answers:
@@ -134,7 +157,7 @@ def _identifier(level: str, keywords: str) -> Dataset:
     return identifier
 
 
-def _series_ref(query: _Query, study: Dataset, series: Dataset, zone: tzinfo) -> SeriesRef:
+def _series_ref(query: Query, study: Dataset, series: Dataset, zone: tzinfo) -> SeriesRef:
     study_uid = StudyUid(text_of(study, "StudyInstanceUID"))
     series_uid = SeriesUid(text_of(series, "SeriesInstanceUID"))
     instances = query.instances(study_uid, series_uid)

@@ -6,7 +6,6 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,15 +25,12 @@ class Delivery:
     checked and synced. So a delivery that was cut by a crash goes on with what had arrived.
     """
 
-    def __init__(
-        self, patient: DicomPatient, ref: SeriesRef, folder: Path, limits: Limits, digests: ThreadPoolExecutor
-    ) -> None:
-        """folder: of this series alone, for this patient; it need not exist yet. digests: where they are made."""
+    def __init__(self, patient: DicomPatient, ref: SeriesRef, folder: Path, limits: Limits) -> None:
+        """folder: of this series alone, for this patient; it need not exist yet."""
         self.patient, self.ref, self.folder = patient, ref, folder
         self._limits = limits
         self._expected = frozenset(ref.instance_uids)
-        self._stored: dict[InstanceUid, Future[bytes]] = {}
-        self._digests = digests
+        self._stored: set[InstanceUid] = set()
         self.compressed_first = False
         self._breaches: list[BadData] = []
         self._changed = threading.Condition()
@@ -73,11 +69,10 @@ class Delivery:
         """A byte came: the wire is not quiet."""
         self._last_byte = time.monotonic()
 
-    def stored(self, instance_uid: InstanceUid, content: bytes) -> None:
-        """The instance lies at its path with this content, whose digest is made while others arrive."""
-        digest = self._digests.submit(_sha256, content)
+    def stored(self, instance_uid: InstanceUid) -> None:
+        """The instance lies at its path."""
         with self._changed:
-            self._stored[instance_uid] = digest
+            self._stored.add(instance_uid)
             self._changed.notify_all()
 
     def breach(self, error: BadData) -> None:
@@ -90,7 +85,7 @@ class Delivery:
     def missing(self) -> tuple[InstanceUid, ...]:
         """What is still owed, sorted."""
         with self._changed:
-            return tuple(sorted(self._expected - self._stored.keys()))
+            return tuple(sorted(self._expected - self._stored))
 
     def raise_breach(self) -> None:
         """Raise the first thing that was wrong, if anything was."""
@@ -106,7 +101,7 @@ class Delivery:
         """
         self.touch()
         with self._changed:
-            while self._expected - self._stored.keys() and not self._breaches:
+            while self._expected - self._stored and not self._breaches:
                 now = time.monotonic()
                 rest = min(self._last_byte + quiet_seconds, deadline) - now
                 if rest <= 0:
@@ -114,12 +109,9 @@ class Delivery:
                 self._changed.wait(rest)
 
     def series_on_disk(self) -> SeriesOnDisk:
-        """The complete series. The digest covers sorted UIDs and file contents."""
+        """The complete series, its files in the order of the listed UIDs."""
         files = tuple(self.path_of(uid) for uid in self.ref.instance_uids)
-        digest = hashlib.sha256()
-        for uid in self.ref.instance_uids:
-            digest.update(uid.encode() + b"\0" + self._stored[uid].result())
-        return SeriesOnDisk(ref=self.ref, folder=self.folder, files=files, digest=digest.hexdigest())
+        return SeriesOnDisk(ref=self.ref, folder=self.folder, files=files)
 
     def _take_what_is_there(self) -> None:
         for uid in self.ref.instance_uids:
@@ -130,7 +122,7 @@ class Delivery:
                 except BadData:
                     path.unlink()  # corrected in the archive since, or not ours: it is asked for again
                 else:
-                    self._stored[uid] = self._digests.submit(_sha256, path.read_bytes())
+                    self._stored.add(uid)
 
 
 class Inbox:
@@ -159,19 +151,18 @@ class Inbox:
     def expecting(self, patient: DicomPatient, ref: SeriesRef) -> Iterator[Delivery]:
         """Accept this series, and nothing else, while the block runs. Deliveries do not overlap."""
         key = "\0".join((patient.patient_id, patient.issuer or "", ref.study_uid, ref.series_uid))
-        with ThreadPoolExecutor(1, thread_name_prefix="digest") as digests:
-            delivery = Delivery(patient, ref, self.folder / hashed(key), self._limits, digests)
+        delivery = Delivery(patient, ref, self.folder / hashed(key), self._limits)
+        with self._lock:
+            if self._delivery is not None:
+                raise RuntimeError("one delivery at a time")
+            self._delivery = delivery
+        delivery.compressed_first = self._compressed_first
+        try:
+            yield delivery
+        finally:
+            self._compressed_first = delivery.compressed_first
             with self._lock:
-                if self._delivery is not None:
-                    raise RuntimeError("one delivery at a time")
-                self._delivery = delivery
-            delivery.compressed_first = self._compressed_first
-            try:
-                yield delivery
-            finally:
-                self._compressed_first = delivery.compressed_first
-                with self._lock:
-                    self._delivery = None
+                self._delivery = None
 
     def delivery_of(self, instance_uid: str) -> Delivery | None:
         """The open delivery that expects this instance; None counts it as unsolicited."""
@@ -186,10 +177,6 @@ class Inbox:
         delivery = self._delivery
         if delivery is not None:
             delivery.touch()
-
-
-def _sha256(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()
 
 
 def hashed(text: str) -> str:

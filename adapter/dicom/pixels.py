@@ -78,7 +78,7 @@ def pixel_format(elements: Dataset, where: str) -> PixelFormat:
         raise Unreadable(f"{where} does not describe its pixels") from error
     if samples != 1 or colours != "MONOCHROME2":
         raise Unreadable(f"{where} is not a MONOCHROME2 image")
-    if allocated != 16 or not 1 <= stored <= allocated or high != stored - 1:  # noqa: PLR2004
+    if allocated != 16 or not 1 <= stored <= allocated or high != stored - 1:  # noqa: PLR2004 (16 bits are what CT is)
         raise Unreadable(f"{where} has {allocated} bits allocated, {stored} stored, high bit {high}")
     if not (found.rows and found.columns):
         raise Unreadable(f"{where} has no pixels")

@@ -6,7 +6,6 @@ import os
 import shutil
 import ssl
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,7 +169,7 @@ class StorageScp:
             write_durably(path, content)
         except OSError:
             return OUT_OF_RESOURCES
-        delivery.stored(header.instance_uid, content)
+        delivery.stored(header.instance_uid)
         return STORED
 
 
@@ -186,8 +185,3 @@ def write_durably(path: Path, content: bytes) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
-
-
-def received_sop_classes() -> Iterable[str]:
-    """The SOP classes the SCP accepts."""
-    return tuple(str(sop_class) for sop_class in _SOP_CLASSES)

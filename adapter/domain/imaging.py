@@ -43,15 +43,11 @@ class SeriesRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesOnDisk:
-    """A series whose every listed instance is stored. files: one per instance, ordered as `ref.instance_uids`.
-
-    digest: SHA-256, hexadecimal, over the sorted instance UIDs and the digests of their files.
-    """
+    """A series whose every listed instance is stored. files: one per instance, ordered as `ref.instance_uids`."""
 
     ref: SeriesRef
     folder: Path
     files: tuple[Path, ...]
-    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from adapter.dicom.volume import read_volume
 from adapter.domain.imaging import ImageDescriptors, SeriesOnDisk
@@ -20,20 +18,7 @@ from adapter.errors import NoGeometry
 from adapter.features.imaging import choose_series, describe_volume, volume_digest
 from adapter.pipeline.case_file import CaseFile, SeriesFile, seal, unseal
 from adapter.pipeline.decide import Decision, decide, dicom_patient, read_record, skipped
-from adapter.pipeline.ports import CaseFiles, ImageArchive, Predictor, RecordSource, RecordTarget
-from adapter.pipeline.practice import Practice
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
-    """The rooms around the walk. archive: None where the site has no PACS."""
-
-    source: RecordSource
-    archive: ImageArchive | None
-    predictor: Predictor
-    target: RecordTarget
-    files: CaseFiles
-    practice: Practice
+from adapter.pipeline.ports import CaseFiles, DecisionPorts, Ports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +78,7 @@ def deliver(case_file: CaseFile, ports: Ports) -> StepResult:
     return replace(_kept(case_file, ports), settled=Delivered(receipt=receipt))
 
 
-def decided(case_file: CaseFile, ports: Ports) -> Decision | Skipped:
+def decided(case_file: CaseFile, ports: DecisionPorts) -> Decision | Skipped:
     """Decide from what the case file holds, and from nothing else: the first time and in every replay."""
     record, stands = read_record(_raw(case_file, ports), ports.practice, case_file.at)
     if isinstance(stands, NotAtRisk):
@@ -102,34 +87,30 @@ def decided(case_file: CaseFile, ports: Ports) -> Decision | Skipped:
     return decide(record, stands, images, practice=ports.practice, predictor=ports.predictor)
 
 
-def described(case_file: CaseFile, ports: Ports) -> tuple[ImageDescriptors, ...]:
+def described(case_file: CaseFile, ports: DecisionPorts) -> tuple[ImageDescriptors, ...]:
     """Steps 11 and 12 for every series of the case."""
     return tuple(_described(unseal(ports.files.recall(digest), SeriesFile), ports.files) for digest in case_file.series)
 
 
-def _kept(case_file: CaseFile, ports: Ports) -> StepResult:
+def _kept(case_file: CaseFile, ports: DecisionPorts) -> StepResult:
     return StepResult(case_file=ports.files.keep(seal(case_file)))
 
 
-def _raw(case_file: CaseFile, ports: Ports) -> RawRecord:
+def _raw(case_file: CaseFile, ports: DecisionPorts) -> RawRecord:
     return unseal(ports.files.recall(case_file.record), RawRecord)
 
 
 def _sealed(series: SeriesOnDisk, files: CaseFiles) -> SeriesFile:
     digests = tuple(files.keep_file(path) for path in series.files)
-    return SeriesFile(ref=series.ref, files=digests, digest=series.digest)
+    return SeriesFile(ref=series.ref, files=digests)
 
 
 def _described(series: SeriesFile, files: CaseFiles) -> ImageDescriptors:
     """Steps 11 and 12, on plain copies that live only as long as the reading."""
     if series.ref.acquired is None:
         raise NoGeometry(f"series {series.ref.series_uid} has no acquisition time")
-    with TemporaryDirectory(prefix="adjuvant-") as name:
-        folder = Path(name)
-        paths = tuple(folder / f"{number:05d}.dcm" for number in range(len(series.files)))
-        for path, digest in zip(paths, series.files, strict=True):
-            files.recall_to(digest, path)
-        on_disk = SeriesOnDisk(ref=series.ref, folder=folder, files=paths, digest=series.digest)
+    with files.plain_copies(series.files) as paths:
+        on_disk = SeriesOnDisk(ref=series.ref, folder=paths[0].parent, files=paths)
         # images carry no reporting time of their own: the hospital had them when they were acquired
         known = series.ref.acquired.latest
         volume = read_volume(on_disk)

@@ -5,7 +5,7 @@ Everything here is canonical JSON, sealed in the vault by its digest; the durabl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -21,11 +21,10 @@ from adapter.pipeline.ports import CaseFiles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesFile:
-    """One retrieved series in the vault. files: digests in order of `ref.instance_uids`; digest: the series' own."""
+    """One retrieved series in the vault. files: digests, ordered as `ref.instance_uids`."""
 
     ref: SeriesRef
     files: tuple[str, ...]
-    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +71,11 @@ def reach(case_file_digest: str, files: CaseFiles) -> Iterator[str]:
     for series in case_file.series:
         yield series
         yield from unseal(files.recall(series), SeriesFile).files
+
+
+def reached_by(case_file_digests: Iterable[str], files: CaseFiles) -> frozenset[str]:
+    """Every digest that any of these cases leads to."""
+    return frozenset(reached for digest in case_file_digests for reached in reach(digest, files))
 
 
 def _checked(kind: Callable[[object], object], value: object) -> object:

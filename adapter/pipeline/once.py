@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 from adapter.domain.outcome import Case, Settled
 from adapter.engine.steps import RetryPolicy, attempt
 from adapter.errors import AdjuvantError, Misconfigured, PeerTimeout, PeerUnavailable
-from adapter.pipeline.assess import Ports, StepResult, conclude, deliver, gather, retrieve
+from adapter.pipeline.assess import StepResult, conclude, deliver, gather, retrieve
 from adapter.pipeline.case_file import CaseFile, unseal
+from adapter.pipeline.ports import Ports
 from adapter.pipeline.work import outcome_of
 
 Step = Callable[[CaseFile, Ports], StepResult]
@@ -32,7 +34,7 @@ def assess_once(
         result = attempt(lambda: gather(case, ports, at), _RETRIES, wait=wait)
         for step in steps:
             case_file = unseal(ports.files.recall(result.case_file), CaseFile)
-            result = attempt(_bound(step, case_file, ports), _RETRIES, wait=wait)
+            result = attempt(partial(step, case_file, ports), _RETRIES, wait=wait)
             if result.settled is not None:
                 break
     except (PeerUnavailable, PeerTimeout, Misconfigured):
@@ -40,7 +42,3 @@ def assess_once(
     except AdjuvantError as error:
         return result, outcome_of(error)
     return result, result.settled
-
-
-def _bound(step: Step, case_file: CaseFile, ports: Ports) -> Callable[[], StepResult]:
-    return lambda: step(case_file, ports)

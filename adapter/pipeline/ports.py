@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +12,7 @@ from adapter.domain.ids import PatientId
 from adapter.domain.imaging import DicomPatient, SeriesOnDisk, SeriesRef
 from adapter.domain.outcome import TransactionBundle, WriteReceipt
 from adapter.domain.record import RawRecord
+from adapter.pipeline.practice import Practice
 from inference.contract import BundleIdentity, ModelContract, ModelInput, ModelOutput
 
 
@@ -66,5 +70,23 @@ class CaseFiles(Protocol):
     def recall(self, digest: str) -> bytes:
         """The plain content behind a digest. Raises BadStore when absent or altered."""
 
-    def recall_to(self, digest: str, path: Path) -> None:
-        """As `recall`, into a file, which is whole or absent afterwards."""
+    def plain_copies(self, digests: Sequence[str]) -> AbstractContextManager[tuple[Path, ...]]:
+        """The contents as files, in this order, for as long as the block runs. Raises BadStore."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionPorts:
+    """What a decision needs, and nothing of the outside: a replay has no more than this."""
+
+    files: CaseFiles
+    predictor: Predictor
+    practice: Practice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports(DecisionPorts):
+    """The rooms around the walk. archive: None where the site has no PACS."""
+
+    source: RecordSource
+    archive: ImageArchive | None
+    target: RecordTarget

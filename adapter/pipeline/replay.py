@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from adapter.domain.outcome import Skipped, TransactionBundle
 from adapter.errors import BadStore
-from adapter.pipeline.assess import Ports, decided
+from adapter.pipeline.assess import decided
 from adapter.pipeline.case_file import CaseFile, unseal
+from adapter.pipeline.ports import DecisionPorts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,7 @@ class Replay:
     identical: bool
 
 
-def replay(case_file_digest: str, ports: Ports) -> Replay:
+def replay(case_file_digest: str, ports: DecisionPorts) -> Replay:
     """Decide the stored case again from the vault alone; the EHR and the PACS are not asked.
 
     Raises BadStore when the case has no transaction, or was decided by another model or under another practice: then

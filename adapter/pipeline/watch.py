@@ -47,7 +47,7 @@ def enqueue_open_cases(queue: CaseQueue, ledger: Ledger, give_up: Callable[[Case
 
     give_up: called for a case that the engine ended, before it began or while it ran, without an outcome written.
     """
-    cases = ledger.running_cases() + ledger.open_cases()
+    cases = ledger.unsettled_cases()
     held = queue.held() if cases else frozenset()
     for case in cases:
         if case.case_id in held:

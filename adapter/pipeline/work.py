@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import structlog
 
@@ -13,9 +11,10 @@ from adapter.domain.ids import ResourceVersion
 from adapter.domain.outcome import Abstained, Case, DeadLetter, Delivered, Settled, Skipped, WriteReceipt
 from adapter.engine.queue import SETTLED, Checkpoint, Transaction
 from adapter.engine.steps import RetryPolicy, attempt
-from adapter.errors import AdjuvantError, BadData, SeriesIncomplete
-from adapter.pipeline.assess import Ports, StepResult, conclude, deliver, gather, retrieve
+from adapter.errors import AdjuvantError, BadData, SeriesIncomplete, place_of
+from adapter.pipeline.assess import StepResult, conclude, deliver, gather, retrieve
 from adapter.pipeline.case_file import CaseFile, unseal
+from adapter.pipeline.ports import Ports
 from adapter.store.ledger import Ledger
 
 _CASE_FILE = "case_file"
@@ -55,7 +54,7 @@ class AssessmentWork:
             return {_CASE_FILE: case_file, SETTLED: as_json(settled)}
         except Exception as error:
             # a bug, and no reason to hang: the engine would store the message, which may hold a patient's data
-            bug = DeadLetter(reason="unexpected-error", detail=f"{type(error).__name__} at {_place_of(error)}")
+            bug = DeadLetter(reason="unexpected-error", detail=place_of(error))
             structlog.get_logger().error("case ended by a bug", case=case.case_id, step=name, detail=bug.detail)
             return {_CASE_FILE: case_file, SETTLED: as_json(bug)}
         ended = {SETTLED: as_json(result.settled)} if result.settled else {}
@@ -103,12 +102,6 @@ def outcome_of(error: AdjuvantError) -> Abstained | DeadLetter:
     if isinstance(error, BadData | SeriesIncomplete):
         return Abstained(reason=reason, detail=str(error))
     return DeadLetter(reason=reason, detail=str(error))
-
-
-def _place_of(error: Exception) -> str:
-    """`file:line` of ours or of a library where the error was raised; never its message."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
 def as_json(settled: Settled) -> dict[str, object]:

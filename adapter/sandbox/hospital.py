@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
 from typing import Self
 
 from pydicom.dataset import Dataset
@@ -19,6 +21,11 @@ from adapter.sandbox.repository import Refused
 from adapter.terminology import Terminology
 
 _BEFORE_EVERYTHING = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def sandbox_policy() -> Path:
+    """The rows by which the pretend hospital declares its records complete: a site folder."""
+    return Path(str(files("mappings"))) / "sandbox"
 
 
 class SandboxHospital:

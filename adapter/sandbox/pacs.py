@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.filereader import dcmread
 from pynetdicom import AE, build_context, evt
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (
@@ -97,10 +95,6 @@ class SandboxPacs:
     def withhold(self, instances: Iterable[Dataset]) -> None:
         """List these in C-FIND and never send them: images that are lost inside the archive."""
         self._withheld.update(str(one.SOPInstanceUID) for one in instances)
-
-    def add_folder(self, folder: Path) -> None:
-        """Store every DICOM file of a folder."""
-        self.add(dcmread(path) for path in sorted(folder.iterdir()) if path.is_file())
 
     def allow(self, ae_title: str, host: str, port: int) -> None:
         """Make a move destination known."""

@@ -29,40 +29,39 @@ def request_case(session: Session, patient_id: PatientId) -> Case:
 
     One statement each, so that two processes asking at once ask for the same case.
     """
-    patient = col(PatientRow.requested), col(PatientRow.started)
+    requested, started = col(PatientRow.requested), col(PatientRow.started)
     asked = (
         _insert(session, PatientRow)
         .values(patient_id=patient_id, requested=1, started=0)
         .on_conflict_do_update(
             index_elements=["patient_id"],
-            set_={"requested": either((patient[0] > patient[1], patient[0]), else_=patient[1] + 1)},
+            set_={"requested": either((requested > started, requested), else_=started + 1)},
         )
-        .returning(patient[0])
+        .returning(requested)
     )
     wanted = Case(patient_id=patient_id, revision=session.execute(asked).scalar_one())
     _write_waiting(session, wanted)
     return wanted
 
 
-def mark_started(session: Session, started: Case, at: datetime) -> None:
+def mark_started(session: Session, begun: Case, at: datetime) -> None:
     """Before anything is fetched: from here on, a further change makes the next revision."""
-    patient = col(PatientRow.requested), col(PatientRow.started)
-    revision = started.revision
+    requested, started, revision = col(PatientRow.requested), col(PatientRow.started), begun.revision
     session.execute(
         _insert(session, PatientRow)
-        .values(patient_id=started.patient_id, requested=revision, started=revision)
+        .values(patient_id=begun.patient_id, requested=revision, started=revision)
         .on_conflict_do_update(
             index_elements=["patient_id"],
             set_={
-                "requested": either((patient[0] > revision, patient[0]), else_=revision),
-                "started": either((patient[1] > revision, patient[1]), else_=revision),
+                "requested": either((requested > revision, requested), else_=revision),
+                "started": either((started > revision, started), else_=revision),
             },
         )
     )
-    _write_waiting(session, started)
+    _write_waiting(session, begun)
     session.execute(
         update(CaseRow)
-        .where(col(CaseRow.case_id) == started.case_id, col(CaseRow.state) == WAITING)
+        .where(col(CaseRow.case_id) == begun.case_id, col(CaseRow.state) == WAITING)
         .values(state=RUNNING, started=at)
     )
 

@@ -161,6 +161,15 @@ class StoreLock:
         """Let the next service in."""
         self._file.close()
 
+    @staticmethod
+    def is_held(folder: Path) -> bool:
+        """Whether a service runs on this data folder now."""
+        try:
+            StoreLock(folder).release()
+        except BadStore:
+            return True
+        return False
+
 
 def lock_file(path: Path, *, what: str) -> TextIO:
     """Hold the file until it is closed, or this process is gone. Raises BadStore naming the process that holds it."""

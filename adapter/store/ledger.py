@@ -133,12 +133,6 @@ class Ledger:
         """Every case that waits or runs: what the durable queue must hold, or must have given up."""
         return self._in_states(OPEN)
 
-    def running_cases(self) -> tuple[Case, ...]:
-        """Every case that began and has not settled."""
-        with store_session(self._engine) as session:
-            rows = session.exec(select(CaseRow).where(CaseRow.state == RUNNING)).all()
-            return tuple(Case(patient_id=PatientId(row.patient_id), revision=row.revision) for row in rows)
-
     def counts(self) -> Mapping[str, int]:
         """How many cases are waiting, running, and in each terminal state."""
         with store_session(self._engine) as session:

@@ -9,9 +9,12 @@ import hmac
 import io
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -63,6 +66,7 @@ class Vault:
     def __init__(self, folder: Path, key: bytes) -> None:
         """folder: created when absent, for the service's own user only."""
         self._folder = folder
+        self._plain = folder / ".plain"
         self._naming_key = hashlib.sha256(b"adjuvant vault names" + key).digest()
         self._sealing_key = hashlib.sha256(b"adjuvant vault contents" + key).digest()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -83,15 +87,31 @@ class Vault:
         """The plain content. Raises BadStore when it is absent, altered, or sealed under another key."""
         return b"".join(self._opened(digest))
 
-    def recall_to(self, digest: str, path: Path) -> None:
-        """As `recall`, into a file, which is whole or absent afterwards."""
-        try:
-            with path.open("wb") as file:
-                for piece in self._opened(digest):
-                    file.write(piece)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+    @contextmanager
+    def plain_copies(self, digests: Sequence[str]) -> Iterator[tuple[Path, ...]]:
+        """The plain contents as files, in this order, in a private folder that is gone when the block ends.
+
+        A crash within the block leaves them; `sweep` removes them at the next start. Raises BadStore as `recall` does,
+        StoreUnavailable when the disk is full or cannot be written now.
+        """
+        with ExitStack() as stack:
+            try:
+                self._plain.mkdir(exist_ok=True, mode=0o700)
+                folder = Path(stack.enter_context(TemporaryDirectory(dir=self._plain)))
+                paths = tuple(self._copied(digest, folder / f"{n:05d}") for n, digest in enumerate(digests))
+            except OSError as error:
+                raise StoreUnavailable(f"case files cannot be opened: {error.strerror}") from error
+            yield paths
+
+    def sweep(self) -> None:
+        """Remove the plain copies that a crash left. Only while nobody else uses the folder."""
+        shutil.rmtree(self._plain, ignore_errors=True)
+
+    def _copied(self, digest: str, path: Path) -> Path:
+        with path.open("wb") as file:
+            for piece in self._opened(digest):
+                file.write(piece)
+        return path
 
     def remove(self, digests: Iterable[str]) -> int:
         """Remove the named contents; returns how many were there."""
@@ -107,10 +127,13 @@ class Vault:
         running service, give a time longer ago than any case takes.
         """
         kept = {self._path(digest) for digest in keep}
-        doomed = [path for path in self._folder.glob("*/*") if path not in kept and _is_older(path, before)]
+        doomed = [path for path in self._contents() if path not in kept and _is_older(path, before)]
         for path in doomed:
             path.unlink(missing_ok=True)
         return len(doomed)
+
+    def _contents(self) -> list[Path]:
+        return [path for path in self._folder.glob("[0-9a-f][0-9a-f]/*") if path.is_file()]
 
     def _keep(self, content: _Stream) -> str:
         digest = hashlib.file_digest(content, "sha256").hexdigest()

@@ -24,7 +24,7 @@ from adapter.pipeline.assess import StepResult, conclude, decided, deliver, desc
 from adapter.pipeline.case_file import CaseFile, SeriesFile, unseal
 from adapter.pipeline.decide import Decision, dicom_patient
 from adapter.pipeline.replay import replay
-from adapter.service import Rooms
+from adapter.rooms import Rooms
 from adapter.settings import load_settings
 from adapter.terminology import load_terminology
 from benchmarks.both_sides import as_trained, load_cohort
@@ -124,7 +124,7 @@ def _walk(rooms: Rooms, patient: CohortPatient) -> Walk:
 
 def _after(step: Callable[..., StepResult], result: StepResult, rooms: Rooms) -> StepResult:
     assert result.settled is None
-    return step(unseal(rooms.vault.recall(result.case_file), CaseFile), rooms.ports)
+    return step(unseal(rooms.store.vault.recall(result.case_file), CaseFile), rooms.ports)
 
 
 def _read(hapi: Hapi, reference: str) -> Json:
@@ -142,7 +142,7 @@ def _held(hapi: Hapi, kind: str, patient: str) -> list[str]:
 def test_the_ct_came_whole_and_only_encrypted(walk: Walk, rooms: Rooms) -> None:
     """All 140 images of the one series are in the vault; nothing of them lies in the inbox."""
     (digest,) = walk.kept.series
-    series = unseal(rooms.vault.recall(digest), SeriesFile)
+    series = unseal(rooms.store.vault.recall(digest), SeriesFile)
     assert (series.ref.modality, len(series.files)) == ("CT", SLICES)
     assert walk.kept.image_notes == ()
     assert isinstance(rooms.ports.archive, Pacs)
@@ -154,7 +154,7 @@ def test_percentages_are_those_of_the_training_side(
     hapi: Hapi, walk: Walk, patients: Mapping[str, CohortPatient], rooms: Rooms
 ) -> None:
     """Read back from HAPI: what the model says to the row that training made of the table, to the last tenth."""
-    (trained,) = as_trained([patients[ALONE]], rooms.predictor)
+    (trained,) = as_trained([patients[ALONE]], rooms.ports.predictor)
     assert trained.asked is not None
     said = trained.asked.output
     curves = (said.recurrence, said.death_without_recurrence, said.death)
@@ -167,7 +167,7 @@ def test_each_horizon_counts_from_the_landmark(
     hapi: Hapi, walk: Walk, patients: Mapping[str, CohortPatient], rooms: Rooms
 ) -> None:
     """Every whenPeriod begins where training put the landmark and ends 1, 2, 3 and 5 calendar years later."""
-    (trained,) = as_trained([patients[ALONE]], rooms.predictor)
+    (trained,) = as_trained([patients[ALONE]], rooms.ports.predictor)
     assert trained.asked is not None
     start = _to_the_millisecond(trained.asked.landmark)
     expected = [(start, start.replace(year=start.year + months // 12)) for _ in Outcome for months in MONTHS]
@@ -200,7 +200,7 @@ def test_the_basis_is_what_was_read(hapi: Hapi, walk: Walk, patients: Mapping[st
 
 def test_the_provenance_names_the_images(hapi: Hapi, walk: Walk, rooms: Rooms) -> None:
     """The series that was read and the digest of its voxels stand in the Provenance on the server."""
-    series = unseal(rooms.vault.recall(walk.kept.series[0]), SeriesFile)
+    series = unseal(rooms.store.vault.recall(walk.kept.series[0]), SeriesFile)
     (image,) = described(walk.kept, rooms.ports)
     text = httpx.get(f"{hapi.base_url}/Provenance/pv-{walk.delivered.receipt.assessment_id}", timeout=60).text
     assert str(series.ref.series_uid) in text
@@ -242,9 +242,6 @@ def test_two_processes_at_once_leave_one_assessment(
     for name in ("FIRST", "SECOND"):
         (tmp_path / name).mkdir()
         site = _site(hapi, orthanc, tmp_path / name, name)
-        # without images: what is proven here is that two writers leave one of each, from the same inputs
-        head, _, rest = site.read_text().partition("[pacs]")
-        site.write_text(head + rest[rest.index("[dicom]") :])
         commands.append([sys.executable, "-m", "adapter", "assess", TWICE_AT_ONCE, "--config", str(site), "--json"])
     with ThreadPoolExecutor(len(commands)) as pool:
         outputs = list(pool.map(_output_of, commands))
@@ -253,23 +250,6 @@ def test_two_processes_at_once_leave_one_assessment(
     assert reports[0]["cases"][0]["resources"] == reports[1]["cases"][0]["resources"]
     assert _held(hapi, "RiskAssessment", TWICE_AT_ONCE) == ["1"]
     assert _held(hapi, "CarePlan", TWICE_AT_ONCE) == ["1"]
-
-
-@pytest.mark.xfail(
-    reason="open defect: with a CT the two now and then disagree, cause not known", raises=AssertionError, strict=False
-)
-def test_two_processes_at_once_agree_on_the_images(
-    hapi: Hapi, orthanc: Orthanc, patients: Mapping[str, CohortPatient], tmp_path: Path
-) -> None:
-    """The law that is not kept yet: the same patient with the same CT is the same assessment, whoever asks when."""
-    commands = []
-    for name in ("THIRD", "FOURTH"):
-        (tmp_path / name).mkdir()
-        site = _site(hapi, orthanc, tmp_path / name, name)
-        commands.append([sys.executable, "-m", "adapter", "assess", TWICE_AT_ONCE, "--config", str(site), "--json"])
-    with ThreadPoolExecutor(len(commands)) as pool:
-        reports = [json.loads(output) for output in pool.map(_output_of, commands)]
-    assert reports[0]["cases"][0]["resources"] == reports[1]["cases"][0]["resources"]
 
 
 def _output_of(command: list[str]) -> str:

@@ -75,7 +75,7 @@ def cases(
     with Service(_settings(hapi, people, tmp_path_factory.mktemp("synthea"))) as service:
         assert service.run_until_settled(SETTLE_SECONDS)
         assert service.complaints() == ()
-        return service.rooms.ledger.list_cases()
+        return service.rooms.store.ledger.list_cases()
 
 
 def test_each_patient_is_polled_once_and_skipped_with_a_reason(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from adapter.demo import SEED, TODAY, sandbox_policy
-from adapter.sandbox.hospital import SandboxHospital
+from adapter.demo import SEED, TODAY
+from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
-from adapter.service import free_port
 from adapter.terminology import load_terminology
+from tests.peers.process import free_port
 
 pytestmark = pytest.mark.real  # each command is a process of its own: too slow for the fast tests
 
@@ -143,14 +142,24 @@ def test_the_rules_can_be_tried_and_shown(tmp_path: Path) -> None:
 
 
 def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: SandboxHospital) -> None:
-    """F-02: it polls, settles both patients of its cohort, and ends within ten seconds of SIGTERM with exit 0."""
+    """F-02: it polls, settles both patients of its cohort, and ends within ten seconds of SIGTERM with exit 0.
+
+    Beside it, though it holds the DICOM port, a case is asked for and one is replayed; forgetting has to wait.
+    """
     command = [sys.executable, "-m", "adapter", "run", "--config", str(site)]
-    quick = {**os.environ, "ADJUVANT_WATCH__QUIET_SECONDS": "0", "ADJUVANT_WEB__PORT": str(free_port())}
-    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=quick)
+    site.write_text(f"{site.read_text()}\n[watch]\npoll_seconds = 1\nquiet_seconds = 0\n[web]\nport = {free_port()}\n")
+    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while json.loads(_run("status", "--config", site, "--json").stdout)["delivered"] < 2:
         assert time.monotonic() < deadline
         assert service.poll() is None
+    asked_for = json.loads(_run("assess", "patient-01", "--config", site, "--json").stdout)
+    assert [case["case"] for case in asked_for["cases"]] == ["patient-01:2"]
+    assert asked_for["delivered"] == 1
+    assessment = next(ref for ref in asked_for["cases"][0]["resources"] if ref.startswith("RiskAssessment"))
+    assert "identical" in _run("replay", assessment.split("/_history")[0], "--config", site).stdout
+    forgotten = _run("cases", "forget", "patient-01", "--config", site)
+    assert (forgotten.returncode, "is in use by process" in forgotten.stderr) == (2, True)
     asked = time.monotonic()
     service.send_signal(signal.SIGTERM)
     _, errors = service.communicate(timeout=20)

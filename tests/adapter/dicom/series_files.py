@@ -29,4 +29,4 @@ def series_on_disk(
         acquired=None,
         instance_uids=tuple(InstanceUid(str(one.SOPInstanceUID)) for one in listed),
     )
-    return SeriesOnDisk(ref=ref, folder=folder, files=tuple(files), digest="0" * 64)
+    return SeriesOnDisk(ref=ref, folder=folder, files=tuple(files))

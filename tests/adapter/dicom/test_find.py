@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
+from queue import Queue
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pynetdicom import evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
-from adapter.dicom.find import acquisition_period
+from adapter.dicom.ae import Archive, associated
+from adapter.dicom.find import Query, acquisition_period
+from adapter.domain.ids import AETitle
+from adapter.errors import PeerUnavailable
 from adapter.sandbox.ct import CtOptions, simulated_ct
-from tests.adapter.dicom.conftest import PATIENT
+from tests.adapter.dicom.conftest import HURRIED, OURS, PATIENT, Hospital
 from tests.adapter.dicom.test_pacs import Build
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -77,3 +86,56 @@ def test_a_series_without_time_has_its_studys(hospital: Build) -> None:
     assert ref.acquired.earliest == datetime(2024, 1, 5, 8, 15, tzinfo=UTC)
     assert ref.description == "SIMULATED axial"
     assert ref.modality == "CT"
+
+
+class _Robbed(Queue[object]):
+    """The answers of an association, of which the first to so many requests is lost before we see it."""
+
+    def __init__(self, association: Association, times: int) -> None:
+        super().__init__()
+        self._left, self._armed = times, False
+        association.bind(evt.EVT_DIMSE_SENT, self._arm)
+        association.dimse.msg_queue = self
+
+    def _arm(self, _: evt.Event) -> None:
+        self._armed, self._left = self._left > 0, self._left - 1
+
+    def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:
+        if self._armed:
+            self._armed = False
+        else:
+            super().put(item, block, timeout)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_answer_lost_on_our_side_is_asked_for_again(hospital: Build, times: int) -> None:
+    """A list that lost an answer between wire and caller (pynetdicom issue 875) is never taken for the whole."""
+    there = hospital()
+    (ref,) = there.pacs.find_series(PATIENT)
+    with _asking(there) as (query, association):
+        _Robbed(association, times)
+        found = {str(instance.SOPInstanceUID) for instance in query.instances(ref.study_uid, ref.series_uid)}
+    assert found == set(ref.instance_uids)
+
+
+def test_answers_that_are_always_lost_are_no_empty_list(hospital: Build) -> None:
+    """Where every attempt loses one, the archive counts as unavailable: tried again later, never "no images"."""
+    there = hospital()
+    (ref,) = there.pacs.find_series(PATIENT)
+    with _asking(there) as (query, association):
+        _Robbed(association, times=100)
+        with pytest.raises(PeerUnavailable, match="lost"):
+            list(query.series(ref.study_uid))
+
+
+@contextmanager
+def _asking(there: Hospital) -> Iterator[tuple[Query, Association]]:
+    archive = Archive(
+        host="127.0.0.1",
+        port=there.archive.port,
+        ae_title=AETitle(there.archive.ae_title),
+        calling_ae_title=OURS,
+        limits=HURRIED,
+    )
+    with associated(archive, StudyRootQueryRetrieveInformationModelFind, answer_seconds=3) as association:
+        yield Query(archive, association), association

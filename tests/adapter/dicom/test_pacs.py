@@ -43,8 +43,8 @@ def test_a_listed_series_is_whole_on_disk(hospital: Build) -> None:
     assert there.archive.moves == ["SERIES"]
 
 
-def test_the_same_series_has_the_same_digest(hospital: Build) -> None:
-    """Forgotten and retrieved again, a series has the digest it had; what is on disk is not asked for twice."""
+def test_what_is_on_disk_is_not_asked_for_twice(hospital: Build) -> None:
+    """A series that is there is taken as it is; forgotten, it is retrieved again."""
     there = hospital()
     (ref,) = there.pacs.find_series(PATIENT)
     first = there.pacs.retrieve_series(PATIENT, ref)

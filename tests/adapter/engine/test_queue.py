@@ -89,7 +89,7 @@ class Service:
         for _ in range(20):
             self.look_again()
             assert self.queue.wait_until_idle(20)
-            if not self.ledger.open_cases() and not self.ledger.running_cases():
+            if not self.ledger.unsettled_cases():
                 return
         pytest.fail("work stays open")
 

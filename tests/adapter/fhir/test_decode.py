@@ -15,8 +15,10 @@ from adapter.domain.period import Period
 from adapter.domain.record import Comparator, PatientRecord, RawRecord, RawResource
 from adapter.domain.tristate import TriState
 from adapter.errors import AmbiguousPatient, MalformedResource
-from adapter.fhir import corrections, decode
-from adapter.fhir.decode import KnownTime, Reading, decode_record
+from adapter.fhir import corrections, decode, known_time, refused, tnm
+from adapter.fhir import values as value_reading
+from adapter.fhir.decode import Reading, decode_record
+from adapter.fhir.known_time import KnownTime
 from adapter.terminology import Feature, load_terminology
 from tests.fakes.raw_records import (
     ICD,
@@ -685,8 +687,8 @@ def test_nothing_refused_shows_a_value() -> None:
 
 def test_every_reason_is_explained() -> None:
     """A steward who reads a reason on a result finds it in the list, and who mends it."""
-    sources = [inspect.getsource(module) for module in (decode, corrections)]
-    raised = {found for text in sources for found in re.findall(r'(?:_Refused\(|reason=)"([a-z-]+)"', text)}
+    sources = [inspect.getsource(module) for module in (decode, corrections, known_time, refused, tnm, value_reading)]
+    raised = {found for text in sources for found in re.findall(r'(?:Refused\(|reason=)"([a-z-]+)"', text)}
     listed = set(re.findall(r"`([a-z-]+)`", (Path(__file__).parents[3] / "docs" / "quarantine.md").read_text()))
     assert raised >= {"superseded", "unmapped-code", "no-unit", "bad-date"}
     assert raised - listed == set()

@@ -30,7 +30,6 @@ _SERIES = SeriesFile(
         instance_uids=(InstanceUid("1.2.3.4.1"), InstanceUid("1.2.3.4.2")),
     ),
     files=(_DIGEST, _DIGEST),
-    digest=_DIGEST,
 )
 _BUNDLE = TransactionBundle(assessment_id="a" * 32, content=b'{"resourceType":"Bundle"}', resources=("Device/d",))
 _VERSIONS = st.builds(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Skipped
-from adapter.errors import BadStore
+from adapter.errors import BadStore, StoreUnavailable
 from adapter.pipeline.case_file import CaseFile, seal
-from adapter.pipeline.retention import expire_case_files
+from adapter.pipeline.retention import expire_case_files, forget_patient
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
 from adapter.store.vault import Vault
@@ -22,10 +25,8 @@ _LONG_AGO = _TODAY - timedelta(days=400)
 _CUT = _TODAY - timedelta(days=365)
 
 
-def test_an_expired_case_keeps_its_line_and_loses_its_files(tmp_path: Path) -> None:
+def test_an_expired_case_keeps_its_line_and_loses_its_files(engine: Engine, vault: Vault, tmp_path: Path) -> None:
     """Law 8: the old record goes; what a younger case shares with it, and what nobody settled yet, stays."""
-    engine = open_database(f"sqlite:///{tmp_path / 'adjuvant.db'}")
-    vault = Vault(tmp_path / "vault", bytes(32))
     gone, shared = vault.keep(b"old record"), vault.keep(b"shared record")
     old = Ledger(engine, lambda: _LONG_AGO)
     for patient, record in (("p1", gone), ("p2", shared)):
@@ -42,7 +43,67 @@ def test_an_expired_case_keeps_its_line_and_loses_its_files(tmp_path: Path) -> N
         vault.recall(gone)
     assert [(entry.case_id, entry.case_file is None) for entry in young.list_cases(patient_id="p1")] == [("p1:1", True)]
     assert expire_case_files(young, vault, _CUT) == 0
-    engine.dispose()
+
+
+def test_a_forgotten_patient_leaves_nothing_and_takes_nothing_of_others(ledger: Ledger, vault: Vault) -> None:
+    """The cases and every content go, that of a cut attempt too; what another patient's case needs stays."""
+    theirs, shared = vault.keep(b"their record"), vault.keep(b"shared")
+    ledger.record(ledger.request(PatientId("p1")), Skipped(reason="r", detail=""), _case_file(vault, theirs))
+    other = _case_file(vault, shared)
+    ledger.record(ledger.request(PatientId("p2")), Skipped(reason="r", detail=""), other)
+    cut_short = vault.keep(b"of an attempt that was cut")
+
+    assert forget_patient(ledger, vault, PatientId("p1")) == (1, 3)
+    assert [entry.patient_id for entry in ledger.list_cases()] == ["p2"]
+    assert (vault.recall(shared), vault.recall(other) != b"") == (b"shared", True)
+    for gone in (theirs, cut_short):
+        with pytest.raises(BadStore):
+            vault.recall(gone)
+
+
+def test_forgetting_leaves_what_an_unfinished_case_holds(
+    ledger: Ledger, vault: Vault, engine: Engine, tmp_path: Path
+) -> None:
+    """Contents that no ledger names yet stay where a case of somebody else is still to be continued."""
+    theirs = vault.keep(b"their record")
+    ledger.record(ledger.request(PatientId("p1")), Skipped(reason="r", detail=""), _case_file(vault, theirs))
+    for path in (tmp_path / "vault").glob("*/*"):
+        _age(path)
+    running = ledger.request(PatientId("p2"))
+    with Session(engine) as session:
+        ledger.mark_started(session, running)
+        session.commit()
+    held = vault.keep(b"of the case that runs")
+
+    assert forget_patient(ledger, vault, PatientId("p1")) == (1, 2)
+    assert vault.recall(held) == b"of the case that runs"
+
+
+def test_a_patient_with_an_open_case_is_not_forgotten(ledger: Ledger, vault: Vault) -> None:
+    """A case that waits or runs would write after it was forgotten: refused by name, nothing removed."""
+    theirs = vault.keep(b"their record")
+    ledger.record(ledger.request(PatientId("p1")), Skipped(reason="r", detail=""), _case_file(vault, theirs))
+    ledger.request(PatientId("p1"))
+    with pytest.raises(StoreUnavailable, match="waits or runs"):
+        forget_patient(ledger, vault, PatientId("p1"))
+    assert vault.recall(theirs) == b"their record"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    opened = open_database(f"sqlite:///{tmp_path / 'adjuvant.db'}")
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def ledger(engine: Engine) -> Ledger:
+    return Ledger(engine, lambda: _TODAY)
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Vault:
+    return Vault(tmp_path / "vault", bytes(32))
 
 
 def _case_file(vault: Vault, record: str, model: str = "m1") -> str:

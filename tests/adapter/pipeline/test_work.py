@@ -33,7 +33,7 @@ from adapter.errors import AdjuvantError, BadData, PeerTimeout, PullIncomplete, 
 from adapter.features.at_risk import LandmarkPolicy
 from adapter.fhir.decode import Reading
 from adapter.fhir.delivery import OutputMode, load_delivery
-from adapter.pipeline.assess import Ports
+from adapter.pipeline.ports import Ports
 from adapter.pipeline.practice import Practice
 from adapter.pipeline.work import AssessmentWork, as_json, from_json, outcome_of
 from adapter.store.database import open_database

@@ -165,12 +165,14 @@ def test_a_large_file_passes_through_little_memory(vault: Vault, large: Path, tm
     """A series of any size is kept and recalled in pieces: the same digest and the same bytes."""
     tracemalloc.start()
     digest = vault.keep_file(large)
-    vault.recall_to(digest, tmp_path / "again.dcm")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 6 * _MEBIBYTE
-    assert digest == hashlib.sha256(large.read_bytes()).hexdigest()
-    assert (tmp_path / "again.dcm").read_bytes() == large.read_bytes() == vault.recall(digest)
+    with vault.plain_copies([digest]) as (copy,):
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 6 * _MEBIBYTE
+        assert digest == hashlib.sha256(large.read_bytes()).hexdigest()
+        assert copy.read_bytes() == large.read_bytes() == vault.recall(digest)
+        assert stat.S_IMODE(copy.parent.stat().st_mode) == 0o700
+    assert not copy.parent.exists()
 
 
 @pytest.mark.parametrize("harm", ["last piece left out", "two pieces exchanged", "a piece repeated"])
@@ -188,9 +190,9 @@ def test_pieces_keep_their_order_and_number(vault: Vault, large: Path, tmp_path:
     else:
         pieces.insert(3, pieces[3])
     path.write_bytes(prefix + b"".join(pieces))
-    with pytest.raises(BadStore, match="altered"):
-        vault.recall_to(digest, tmp_path / "again.dcm")
-    assert not (tmp_path / "again.dcm").exists()
+    with pytest.raises(BadStore, match="altered"), vault.plain_copies([digest]):
+        pass
+    assert _files(tmp_path) == [path]
 
 
 @pytest.mark.parametrize("size", [0, 1, _MEBIBYTE - 1, _MEBIBYTE, _MEBIBYTE + 1, 2 * _MEBIBYTE])
@@ -198,6 +200,17 @@ def test_any_size_around_a_piece(vault: Vault, size: int) -> None:
     """Nothing is special about a full last piece, or about none."""
     content = bytes(size)
     assert vault.recall(vault.keep(content)) == content
+
+
+def test_plain_copies_of_a_crash_are_swept_and_nothing_else(vault: Vault, tmp_path: Path) -> None:
+    """F-01: what a killed process left in plain is gone after the next start; a purge never touches an open copy."""
+    digest = vault.keep(_CONTENT)
+    left = vault.plain_copies([digest])
+    (copy,) = left.__enter__()
+    vault.purge(frozenset({digest}))
+    assert copy.read_bytes() == _CONTENT
+    vault.sweep()
+    assert (copy.exists(), vault.recall(digest)) == (False, _CONTENT)
 
 
 def test_folder_and_files_are_the_owner_s_only(vault: Vault, tmp_path: Path) -> None:

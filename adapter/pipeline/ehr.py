@@ -1,4 +1,4 @@
-"""The FHIR room behind the ports of the walk."""
+"""The EHR behind the ports of the walk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from adapter.fhir.fetch import fetch_record
 from adapter.fhir.submit import submit
 
 
-class FhirRooms:
+class Ehr:
     """One EHR, read and written."""
 
     def __init__(self, client: FhirClient) -> None:

@@ -1,0 +1,92 @@
+"""What a command prints: rows for people, one JSON document for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from adapter.checkup import Finding
+from adapter.decision.propose import PolicyRow
+from adapter.store.ledger import LedgerEntry
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+err = Console(stderr=True, highlight=False)
+
+
+def print_json(content: Mapping[str, object]) -> None:
+    """One document on standard output."""
+    sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def print_cases(entries: Iterable[LedgerEntry]) -> None:
+    """One line each."""
+    table = Table("case", "state", "reason", "resources", box=None)
+    for entry in entries:
+        table.add_row(entry.case_id, entry.state, entry.reason, "\n".join(entry.resources))
+    out.print(table)
+
+
+def report(entries: Iterable[LedgerEntry], seconds: float) -> dict[str, object]:
+    """How many cases ended in which way, and each case; seconds: how long it took."""
+    rows = [case_row(entry) for entry in entries]
+    states = [row["state"] for row in rows]
+    ended = {
+        name: states.count(name.replace("_", "-")) for name in ("delivered", "abstained", "skipped", "dead_letter")
+    }
+    return {"settled": sum(ended.values()), **ended, "seconds": round(seconds, 2), "cases": rows}
+
+
+def case_row(entry: LedgerEntry) -> dict[str, object]:
+    """One case as it stands in every list."""
+    return {
+        "case": entry.case_id,
+        "patient": entry.patient_id,
+        "state": entry.state,
+        "reason": entry.reason,
+        "resources": list(entry.resources),
+    }
+
+
+def case_in_full(entry: LedgerEntry) -> dict[str, object]:
+    """One case with everything the ledger knows of it."""
+    started, settled = (time and time.isoformat() for time in (entry.started, entry.settled))
+    digest = {"assessment": entry.assessment_id, "case_file": entry.case_file}
+    return {**case_row(entry), "detail": entry.detail, **digest, "started": started, "ended": settled}
+
+
+def finding_line(finding: Finding) -> str:
+    """One line of a check."""
+    return f"{'ok  ' if finding.passed else 'FAIL'}  {finding.what:20} {finding.detail}"
+
+
+def finding_row(finding: Finding) -> dict[str, object]:
+    """The same for machines."""
+    return {"what": finding.what, "passed": finding.passed, "detail": finding.detail}
+
+
+def print_policy(rows: Iterable[PolicyRow]) -> None:
+    """Every rule and action as a table."""
+    table = Table("kind", "code", "what", "when", "verdict", "evidence")
+    for row in rows:
+        table.add_row(row.kind, row.code, row.title, row.condition, row.verdict, ", ".join(row.evidence))
+    Console(width=200).print(table)
+
+
+def policy_rows(rows: Iterable[PolicyRow]) -> list[dict[str, object]]:
+    """The same for machines."""
+    fields = ("kind", "code", "title", "condition", "verdict", "evidence", "source")
+    return [{name: getattr(row, name) for name in fields} for row in rows]
+
+
+def print_verdict(verdict: Mapping[str, object]) -> None:
+    """What the rules say about one case, its reasons below."""
+    out.print(f"scope {verdict['scope']}, risk group {verdict['risk_group']}")
+    actions, reasons = verdict["actions"], verdict["reasons"]
+    for action, word in actions.items() if isinstance(actions, Mapping) else ():
+        out.print(f"  {action:10} {word}")
+    for reason in reasons if isinstance(reasons, Sequence) else ():
+        out.print(f"  - {reason}", markup=False)

@@ -1,0 +1,190 @@
+"""The composition root: what a site's settings open. Store, tables and model first; EHR and PACS where they are needed.
+
+A decision needs no peer, so a stored case is replayed or forgotten without one, also beside a running service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import Self
+from zoneinfo import ZoneInfo
+
+from adapter.decision.policy import load_policy
+from adapter.dicom.ae import Archive
+from adapter.dicom.limits import Limits as DicomLimits
+from adapter.dicom.pacs import Pacs
+from adapter.dicom.storage_scp import Listener
+from adapter.domain.ids import AETitle, PatientId, ResourceId
+from adapter.errors import BadBundle, BadSettings
+from adapter.features.at_risk import LandmarkPolicy
+from adapter.fhir.auth import bearer_from_file
+from adapter.fhir.client import FhirClient
+from adapter.fhir.cohort import Cohort, GroupCohort, PatientList, SelectCohort
+from adapter.fhir.decode import Reading
+from adapter.fhir.delivery import OutputMode, load_delivery, unverified_codes
+from adapter.fhir.limits import Limits as FhirLimits
+from adapter.pipeline.ehr import Ehr
+from adapter.pipeline.ports import DecisionPorts, Ports
+from adapter.pipeline.practice import Practice
+from adapter.settings import CohortSettings, Settings
+from adapter.store.database import open_database
+from adapter.store.ledger import Ledger
+from adapter.store.vault import Vault, create_site_key, read_site_key
+from adapter.terminology import load_terminology
+from inference.artifact import load_bundle, shipped_bundle
+from inference.contract import BundleRefused
+from inference.predictor import Predictor
+
+
+def wall_clock() -> datetime:
+    """Now, aware, UTC. Read here and passed in everywhere else."""
+    return datetime.now(UTC)
+
+
+def build_practice(settings: Settings) -> Practice:
+    """Every table and switch that shapes an output. Raises BadMapping, BadSettings."""
+    site = settings.policy.site_folder
+    terminology = load_terminology(site_folder=site)
+    policy, delivery = load_policy(site_folder=site), load_delivery(site_folder=site)
+    if settings.mode is OutputMode.LIVE:
+        unverified = [f"{code.system}|{code.code}" for code in unverified_codes(policy, delivery)]
+        unverified += terminology.unverified()
+        if unverified:
+            raise BadSettings(f"live mode refuses {len(unverified)} unverified codes, the first: {unverified[0]}")
+    return Practice(
+        reading=Reading(
+            terminology=terminology, known_time=settings.fhir.known_time, zone=ZoneInfo(settings.fhir.time_zone)
+        ),
+        landmarks=LandmarkPolicy(quiet_time=settings.watch.quiet_time),
+        policy=policy,
+        delivery=delivery,
+        mode=settings.mode,
+        base_url=settings.fhir.base_url,
+        patient_system=settings.fhir.patient_identifier_system,
+        pacs_system=settings.pacs.patient_identifier_system if settings.pacs else None,
+    )
+
+
+def build_predictor(settings: Settings) -> Predictor:
+    """The model, proven on its golden vectors. Raises BadBundle."""
+    try:
+        predictor = Predictor(load_bundle(settings.model.folder or shipped_bundle()))
+    except BundleRefused as error:
+        raise BadBundle(f"model: {error}") from error
+    if predictor.identity.training_data == "simulated" and settings.mode is not OutputMode.DEMO:
+        raise BadBundle("model: trained on simulated patients, refused outside demo mode")
+    return predictor
+
+
+def build_client(settings: Settings) -> FhirClient:
+    """The EHR; nothing is connected yet."""
+    token = bearer_from_file(settings.fhir.token_file) if settings.fhir.token_file else None
+    return FhirClient(settings.fhir.base_url, token=token, limits=FhirLimits(page_size=settings.fhir.page_size))
+
+
+def build_cohort(settings: CohortSettings) -> Cohort:
+    """Whose records may be read. Raises BadIdentifier or BadSettings for what is no reference."""
+    if settings.patients:
+        return PatientList(patients=tuple(PatientId(text.removeprefix("Patient/")) for text in settings.patients))
+    if settings.group:
+        return GroupCohort(group_id=ResourceId(settings.group.removeprefix("Group/")))
+    return SelectCohort.parse(settings.select or "")
+
+
+def build_archive(settings: Settings) -> Pacs | None:
+    """The PACS and our Storage SCP, neither open yet; None where the site has no archive."""
+    if settings.pacs is None:
+        return None
+    ours, theirs = AETitle(settings.dicom.ae_title), AETitle(settings.pacs.ae_title)
+    return Pacs(
+        Archive(
+            host=settings.pacs.host,
+            port=settings.pacs.port,
+            ae_title=theirs,
+            calling_ae_title=ours,
+            limits=DicomLimits(quiet_seconds=settings.dicom.quiet_seconds),
+        ),
+        Listener(ae_title=ours, bind=settings.dicom.bind, port=settings.dicom.port, callers=(theirs,)),
+        folder=settings.store.folder / "inbox",
+        zone=ZoneInfo(settings.fhir.time_zone),
+    )
+
+
+def build_decision(settings: Settings, files: Vault) -> DecisionPorts:
+    """What decides a case: the site's tables and the model. Raises BadMapping, BadSettings, BadBundle."""
+    return DecisionPorts(files=files, predictor=build_predictor(settings), practice=build_practice(settings))
+
+
+class StoreRoom:
+    """The site's own store: ledger and case files. A context manager; needs no peer, no table and no model."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], datetime] = wall_clock) -> None:
+        """Open nothing yet."""
+        self._settings = settings
+        self._clock = clock
+
+    def __enter__(self) -> Self:
+        """Open both. Raises BadStore."""
+        settings = self._settings.store
+        self.database = open_database(settings.url)
+        try:
+            if self._settings.mode is not OutputMode.LIVE:
+                create_site_key(settings.key_path)
+            self.vault = Vault(settings.folder / "vault", read_site_key(settings.key_path))
+        except BaseException:
+            self.database.dispose()
+            raise
+        self.ledger = Ledger(self.database, self._clock)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let the database go."""
+        self.database.dispose()
+
+
+@contextmanager
+def opened_ledger(settings: Settings) -> Iterator[Ledger]:
+    """The ledger alone, for looking and asking; neither key nor case files are needed. Raises BadStore."""
+    database = open_database(settings.store.url)
+    try:
+        yield Ledger(database, wall_clock)
+    finally:
+        database.dispose()
+
+
+class Rooms:
+    """Everything a case needs, opened: a context manager. The service runs cases in it, `assess` a single one."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], datetime] = wall_clock) -> None:
+        """Open nothing yet."""
+        self.settings = settings
+        self._clock = clock
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Open store, tables, model, EHR and PACS. Raises the named Misconfigured error of whatever is not right."""
+        settings = self.settings
+        with ExitStack() as opening:
+            self.store = opening.enter_context(StoreRoom(settings, self._clock))
+            decision = build_decision(settings, self.store.vault)
+            self.client = opening.enter_context(build_client(settings))
+            self.archive = build_archive(settings)
+            if self.archive is not None:
+                opening.enter_context(self.archive)
+            ehr = Ehr(self.client)
+            self.ports = Ports(
+                source=ehr,
+                archive=self.archive,
+                target=ehr,
+                files=decision.files,
+                predictor=decision.predictor,
+                practice=decision.practice,
+            )
+            self._stack = opening.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close in reverse order."""
+        self._stack.close()

@@ -1,0 +1,97 @@
+"""The service's own look at itself: what it complains of, and that nothing it says names a patient."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from adapter.sandbox.hospital import SandboxHospital
+from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
+from adapter.service import Service
+from adapter.settings import Settings, settings_from
+from adapter.terminology import load_terminology
+
+_START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class Clock:
+    """A wall clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        """Begin at the start."""
+        self.now = _START
+
+    def __call__(self) -> datetime:
+        """What it shows."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """One at the start."""
+    return Clock()
+
+
+@pytest.fixture
+def hospital() -> Iterator[SandboxHospital]:
+    """One simulated patient, of whom nothing is known yet."""
+    with SandboxHospital(simulate_courses(1, seed=7, today=_START), load_terminology()) as running:
+        yield running
+
+
+@pytest.fixture
+def service(hospital: SandboxHospital, clock: Clock, tmp_path: Path) -> Iterator[Service]:
+    """Running on it, without an archive."""
+    with Service(_settings(hospital, tmp_path), clock=clock) as running:
+        yield running
+
+
+def _settings(hospital: SandboxHospital, folder: Path) -> Settings:
+    return settings_from(
+        {
+            "fhir": {"base_url": hospital.ehr.base_url, "patient_identifier_system": PATIENT_SYSTEM},
+            "cohort": {"patients": [f"Patient/{patient}" for patient in hospital.patients]},
+            "store": {"url": f"sqlite:///{folder}/adjuvant.db", "folder": str(folder)},
+            "watch": {"poll_seconds": 60},
+            "web": {"port": 0},
+        }
+    )
+
+
+def _ready(service: Service) -> tuple[int, list[str]]:
+    reply = httpx.get(f"{service.web.url}/health/ready")
+    return reply.status_code, reply.json()["complaints"]
+
+
+def test_ready_needs_a_look_at_the_ehr_that_ended_well(service: Service) -> None:
+    """Not ready before the first poll, ready after it."""
+    assert _ready(service) == (503, ["starting"])
+    service.poll()
+    assert _ready(service) == (200, [])
+
+
+def test_an_error_nobody_foresaw_is_a_complaint_without_its_message(service: Service, tmp_path: Path) -> None:
+    """A poll that breaks on a bug leaves the service not ready and running; only class and place are told."""
+    service.poll()
+    with sqlite3.connect(tmp_path / "adjuvant.db") as database:
+        database.execute("update adjuvant_watermark set time = 'Erika Musterfrau'")
+    database.close()
+    assert service.poll() == 0
+    code, complaints = _ready(service)
+    assert code == 503
+    assert "ValueError at " in complaints[0]
+    assert "Muster" not in complaints[0]
+
+
+def test_silence_is_a_complaint(service: Service, clock: Clock) -> None:
+    """Where polls stop without any error, as when their thread is gone, the service does not stay ready for ever."""
+    service.poll()
+    clock.now += timedelta(minutes=4)
+    assert _ready(service) == (200, [])
+    clock.now += timedelta(minutes=2)
+    assert _ready(service) == (503, ["no look at the EHR ended well since 2026-03-01T00:00:00+00:00"])
