@@ -64,12 +64,9 @@ class Predictor:
 
     def predict_many(self, model_inputs: Sequence[ModelInput]) -> list[ModelOutput]:
         """Several patients in one pass, in order. Raises ContractBreach."""
-        for model_input in model_inputs:
-            self._check_input(model_input)
-        feed = {name: np.stack([getattr(model_input, name) for model_input in model_inputs]) for name in INPUTS[:-1]}
-        years = [[model_input.years_since_surgery] for model_input in model_inputs]
-        feed[INPUTS[-1]] = np.asarray(years, dtype=np.float32)
-        outputs = self._run(feed)
+        if not model_inputs:
+            return []
+        outputs = self._run(self._feed(model_inputs))
         return [
             ModelOutput(
                 recurrence=recurrence,
@@ -100,7 +97,8 @@ class Predictor:
             raise ContractBreach("the forecast lies outside its band")
         return outputs
 
-    def _check_input(self, model_input: ModelInput) -> None:
+    def _feed(self, model_inputs: Sequence[ModelInput]) -> dict[str, NDArray[np.float32]]:
+        """The inputs of the graph, (B, ...) each. Raises ContractBreach naming what is outside the contract."""
         contract = self.contract
         table = (contract.sequence_length, len(contract.sequence))
         shapes = {
@@ -110,14 +108,18 @@ class Predictor:
             "sequence_mask": table,
             "sequence_age_days": table[:1],
         }
+        feed = {}
         for name, shape in shapes.items():
-            array = getattr(model_input, name)
-            if array.shape != shape or array.dtype != np.float32:
+            arrays = [getattr(model_input, name) for model_input in model_inputs]
+            if any(array.shape != shape or array.dtype != np.float32 for array in arrays):
                 raise ContractBreach(f"{name} is not float32 of the contract's shape")
-            if not np.isfinite(array).all():
+            feed[name] = np.stack(arrays)
+            if not np.isfinite(feed[name]).all():
                 raise ContractBreach(f"{name} is not finite")
-        if not np.isfinite(model_input.years_since_surgery) or model_input.years_since_surgery < 0:
+        years = np.asarray([[model_input.years_since_surgery] for model_input in model_inputs], dtype=np.float32)
+        if not np.isfinite(years).all() or years.min() < 0.0:
             raise ContractBreach("years_since_surgery is not a time after surgery")
+        return {name: feed[name] for name in INPUTS[:-1]} | {INPUTS[-1]: years}
 
     def _prove(self) -> None:
         golden = self._bundle.golden
