@@ -10,7 +10,7 @@ CYCLES ?=
 # Public research data for parity, training and some tests; where it is absent they skip and say so.
 export ADJUVANT_DATA ?= $(realpath ../shared/data)
 
-.PHONY: help setup setup-test demo test test-fast test-real lint bench parity train-setup test-train train evaluate lock peers clean
+.PHONY: help setup setup-test demo test test-fast test-real lint bench parity train-setup test-train train evaluate evidence chaos lock peers clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -61,14 +61,22 @@ bench: peers  ## speed bars as ratios measured in one run, written to docs/bench
 
 train-setup: .venv-train/.done  ## a second environment with torch (5 GB), for training only
 
-train: train-setup  ## train the shipped bundle again from ADJUVANT_DATA, ten minutes
+train: train-setup  ## train the shipped bundle again from ADJUVANT_DATA, some minutes
 	.venv-train/bin/python -m training.fit --data "$(ADJUVANT_DATA)" --out inference/bundles/postoperative-ensemble-1.0.0 $(ARGS)
 
 evaluate: train-setup  ## cross-validate against every baseline and write docs/evaluation.md, under an hour
 	.venv-train/bin/python -m training.evaluate --data "$(ADJUVANT_DATA)" $(ARGS)
 
+evidence: train-setup  ## studies beside the shipped model: other cohorts, images, dynamics, treatment; docs/evaluation/
+	.venv-train/bin/python -m training.studies --data "$(ADJUVANT_DATA)" --out docs/evaluation $(ARGS)
+
 test-train: train-setup  ## tests of the training code
 	.venv-train/bin/python -m pytest -q tests/training
+
+CYCLES ?= 1000
+SEED ?= 7
+chaos: setup-test  ## kill the service by a seeded plan and judge what the servers hold: make chaos CYCLES=60 SEED=7
+	$(BIN)/python -m tests.faults.chaos --cycles $(CYCLES) --seed $(SEED) --verbose
 
 lock:  ## resolve the locked requirements again
 	scripts/lock

@@ -64,7 +64,7 @@ def _store(settings: Settings) -> str:
         open_database(settings.store.url).dispose()
         if settings.mode is not OutputMode.LIVE:
             create_site_key(settings.store.key_path)
-        vault = Vault(settings.store.folder / "vault", read_site_key(settings.store.key_path))
+        vault = Vault(settings.store.vault_folder, read_site_key(settings.store.key_path))
         vault.recall(vault.keep(b"adjuvant check"))
     finally:
         lock.release()

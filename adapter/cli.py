@@ -27,9 +27,12 @@ from adapter.decision.policy import load_policy
 from adapter.decision.propose import evaluate_features, policy_table, summary
 from adapter.demo import SEED, TODAY, run_demo
 from adapter.domain.ids import PatientId
-from adapter.domain.outcome import Case, TransactionBundle
+from adapter.domain.outcome import Case
 from adapter.errors import AdjuvantError, BadSettings, Misconfigured, PeerTimeout, PeerUnavailable, UnknownCase
-from adapter.pipeline.case_file import CaseFile, unseal
+from adapter.page.html import as_html
+from adapter.page.pdf import as_pdf
+from adapter.page.view import page_of
+from adapter.pipeline.case_file import stored_bundle
 from adapter.pipeline.once import STEPS_TO_A_DECISION, STEPS_TO_DELIVERY, assess_once
 from adapter.pipeline.replay import replay as replay_case
 from adapter.pipeline.retention import forget_patient
@@ -128,11 +131,14 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End when every patient is settled.")] = False,
     as_json: AsJson = False,
     picture: Annotated[Path | None, typer.Option(help="Save the settled table as SVG.")] = None,
+    pages: Annotated[
+        Path | None, typer.Option(help="Save each assessment as a page for people in this folder.")
+    ] = None,
 ) -> None:
     """Start a pretend hospital and run the service on it. Nothing leaves this machine; every patient is simulated."""
     started = time.monotonic()
     with TemporaryDirectory(prefix="adjuvant-demo-") as folder, _quiet_logs():
-        entries, settled = run_demo(patients, Path(folder), err, once=once, picture=picture)
+        entries, settled = run_demo(patients, Path(folder), err, once=once, picture=picture, pages=pages)
     if as_json:
         print_json(report(entries, time.monotonic() - started))
     elif once:
@@ -196,9 +202,7 @@ def _print_decision(settings: Settings, patient_id: PatientId, landmark: datetim
         if settled is not None or result is None:
             print_json(outcome_as_json(settled) if settled else {})
             return
-        case_file = unseal(rooms.store.vault.recall(result.case_file), CaseFile)
-        bundle = unseal(rooms.store.vault.recall(str(case_file.bundle)), TransactionBundle)
-        out.print_json(bundle.content.decode())
+        out.print_json(stored_bundle(result.case_file, rooms.store.vault).content.decode())
 
 
 def _assessed_here(settings: Settings, patient_id: PatientId, landmark: datetime | None) -> LedgerEntry:
@@ -354,12 +358,7 @@ def replay(
     identity = assessment.removeprefix("RiskAssessment/").removeprefix("ra-")
     settings = load_settings(config)
     with StoreRoom(settings) as store:
-        entry = store.ledger.find_assessment(identity)
-        if entry is None:
-            raise UnknownCase(f"no assessment {identity}")
-        if entry.case_file is None:
-            raise UnknownCase(f"the case file of assessment {identity} has expired: it cannot be replayed")
-        result = replay_case(entry.case_file, build_decision(settings, store.vault))
+        result = replay_case(_case_file_of(store.ledger, identity), build_decision(settings, store.vault))
     if as_json:
         print_json({"assessment": result.assessment_id, "identical": result.identical, "bytes": result.bytes_now})
     else:
@@ -367,6 +366,32 @@ def replay(
         out.print(f"{identity}: {result.bytes_then} bytes then, {result.bytes_now} now, {verdict}")
     if not result.identical:
         sys.exit(INCOMPLETE)
+
+
+@app.command()
+def page(
+    assessment: Annotated[str, typer.Argument(help="The assessment id, with or without ra- or RiskAssessment/.")],
+    config: Config,
+    save: Annotated[Path, typer.Option("--out", help="The file to write: .html or .pdf.")],
+) -> None:
+    """One assessment on one page, with the numbers that the EHR got."""
+    writers = {".html": lambda shown: as_html(shown).encode(), ".pdf": as_pdf}
+    if save.suffix not in writers:
+        raise BadSettings("--out names a file that ends in .html or .pdf")
+    identity = assessment.removeprefix("RiskAssessment/").removeprefix("ra-")
+    with StoreRoom(load_settings(config)) as store:
+        bundle = stored_bundle(_case_file_of(store.ledger, identity), store.vault)
+    save.write_bytes(writers[save.suffix](page_of(bundle.content)))
+    err.print(f"wrote {save}")
+
+
+def _case_file_of(ledger: Ledger, assessment_id: str) -> str:
+    entry = ledger.find_assessment(assessment_id)
+    if entry is None:
+        raise UnknownCase(f"no assessment {assessment_id}")
+    if entry.case_file is None:
+        raise UnknownCase(f"the case file of assessment {assessment_id} has expired")
+    return entry.case_file
 
 
 # ---- model

@@ -17,12 +17,16 @@ from rich.table import Table
 
 from adapter.domain.outcome import Case, Delivered, Settled
 from adapter.fhir.delivery import OutputMode
+from adapter.page.html import as_html
+from adapter.page.view import page_of
+from adapter.pipeline.case_file import stored_bundle
+from adapter.rooms import StoreRoom
 from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.pacs import AE_TITLE
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
 from adapter.service import Service
 from adapter.settings import Settings, settings_from
-from adapter.store.ledger import LedgerEntry
+from adapter.store.ledger import DELIVERED, LedgerEntry
 from adapter.terminology import load_terminology
 
 SEED = 7
@@ -164,7 +168,13 @@ def demo_settings(hospital: SandboxHospital, folder: Path, *, web_port: int = 0)
 
 
 def run_demo(
-    patients: int, folder: Path, console: Console, *, once: bool, picture: Path | None = None
+    patients: int,
+    folder: Path,
+    console: Console,
+    *,
+    once: bool,
+    picture: Path | None = None,
+    pages: Path | None = None,
 ) -> tuple[list[LedgerEntry], bool]:
     """Run until every patient is settled, or for ever; returns each patient's newest case, and whether all settled."""
     courses = simulate_courses(patients, seed=SEED, today=TODAY)
@@ -186,6 +196,8 @@ def run_demo(
             settled = service.run_until_settled(_SETTLE_SECONDS)
             if picture is not None:
                 _save_picture(progress.table(), picture)
+            if pages is not None:
+                _save_pages(service.rooms.store, pages)
             if not once:
                 _unfold_for_ever(hospital, service.poll)
         newest: dict[str, LedgerEntry] = {}
@@ -199,6 +211,14 @@ def _save_picture(table: Table, path: Path) -> None:
     paper = Console(record=True, width=150, file=io.StringIO())
     paper.print(table)
     path.write_text(paper.export_svg(title="adjuvant demo --once"), encoding="utf-8")
+
+
+def _save_pages(store: StoreRoom, folder: Path) -> None:
+    """Every delivered assessment as its clinicians would read it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in store.ledger.list_cases(state=DELIVERED):
+        page = page_of(stored_bundle(str(entry.case_file), store.vault).content)
+        (folder / f"{entry.patient_id}.html").write_text(as_html(page), encoding="utf-8")
 
 
 def _unfold_for_ever(hospital: SandboxHospital, poll: Callable[[], int]) -> None:

@@ -16,6 +16,7 @@
     │   ├── ForeignLink          a link that leaves the configured server
     │   ├── WrongPatient         data of another patient came back
     │   ├── AmbiguousPatient     merged, duplicated or conflicting identities
+    │   │   └── NoSuchPatient        not on the server, or deleted
     │   ├── ConflictingInstance  one SOP Instance UID, two contents
     │   ├── NoGeometry           a series that is not one regular volume
     │   ├── Unreadable           a file or pixel stream that cannot be decoded
@@ -24,13 +25,15 @@
     │   ├── InvalidForecast      a model output that is not a probability curve
     │   ├── WriteRefused         the server refused what we wrote
     │   └── UnknownCase          no case or assessment of that id here, or its case file is gone
-    └── Misconfigured        the site's administrator acts: refuse to start, or stop
-        ├── BadSettings          a key, a value or a file of the configuration
-        ├── BadMapping           a row of a mapping table
-        ├── BadBundle            a model bundle that is not what its manifest says
-        ├── AccessRefused        401, 403, an unknown AE title
-        ├── UnsupportedPeer      a server that cannot do what the work needs
-        └── BadStore             a database or vault that is not ours, not whole, or locked
+    ├── Misconfigured        the site's administrator acts: refuse to start, or stop
+    │   ├── BadSettings          a key, a value or a file of the configuration
+    │   ├── BadMapping           a row of a mapping table
+    │   ├── BadBundle            a model bundle that is not what its manifest says
+    │   ├── AccessRefused        401, 403, an unknown AE title
+    │   ├── UnsupportedPeer      a server that cannot do what the work needs
+    │   └── BadStore             a database or vault that is not ours, not whole, or locked
+    └── Defect               the makers act: the case waits as a dead letter
+        └── StepCrashed          a step ended its process, hung or ran out of memory three times
 
 Messages carry ids and codes, never names, dates of birth or values. `inference` knows nothing of us and has errors of
 its own, which are translated where it is called.
@@ -120,6 +123,10 @@ class AmbiguousPatient(BadData):
     """Merged, duplicated or conflicting identities that no rule resolves."""
 
 
+class NoSuchPatient(AmbiguousPatient):
+    """The server does not have the patient, or no longer: also the end of a chain of merges that leads nowhere."""
+
+
 class ConflictingInstance(BadData):
     """One SOP Instance UID with two different contents; the first is kept."""
 
@@ -178,6 +185,14 @@ class UnsupportedPeer(Misconfigured):
 
 class BadStore(Misconfigured):
     """A database or vault that is not ours, not whole, or held by another service."""
+
+
+class Defect(AdjuvantError):
+    """The makers act: the case waits as a dead letter until somebody has looked."""
+
+
+class StepCrashed(Defect):
+    """A step ended its process, hung, or ran out of memory, three times in a row; says how the last one ended."""
 
 
 def place_of(error: Exception) -> str:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapter.checkup import Finding
-from adapter.decision.propose import PolicyRow
+from adapter.decision.show import PolicyRow
 from adapter.store.ledger import LedgerEntry
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
@@ -26,7 +26,8 @@ def print_cases(entries: Iterable[LedgerEntry]) -> None:
     """One line each."""
     table = Table("case", "state", "reason", "resources", box=None)
     for entry in entries:
-        table.add_row(entry.case_id, entry.state, entry.reason, "\n".join(entry.resources))
+        reason = f"{entry.reason}: {entry.detail}" if entry.detail else entry.reason
+        table.add_row(entry.case_id, entry.state, reason, "\n".join(entry.resources))
     out.print(table)
 
 

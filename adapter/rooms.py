@@ -5,9 +5,11 @@ A decision needs no peer, so a stored case is replayed or forgotten without one,
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Self
 from zoneinfo import ZoneInfo
 
@@ -16,8 +18,9 @@ from adapter.dicom.ae import Archive
 from adapter.dicom.limits import Limits as DicomLimits
 from adapter.dicom.pacs import Pacs
 from adapter.dicom.storage_scp import Listener
+from adapter.dicom.tls import TlsFiles, client_context, server_context
 from adapter.domain.ids import AETitle, PatientId, ResourceId
-from adapter.errors import BadBundle, BadSettings
+from adapter.errors import BadBundle, BadSettings, Transient
 from adapter.features.at_risk import LandmarkPolicy
 from adapter.fhir.auth import bearer_from_file
 from adapter.fhir.client import FhirClient
@@ -25,9 +28,11 @@ from adapter.fhir.cohort import Cohort, GroupCohort, PatientList, SelectCohort
 from adapter.fhir.decode import Reading
 from adapter.fhir.delivery import OutputMode, load_delivery, unverified_codes
 from adapter.fhir.limits import Limits as FhirLimits
+from adapter.pipeline.assess import StepResult
 from adapter.pipeline.ehr import Ehr
 from adapter.pipeline.ports import DecisionPorts, Ports
 from adapter.pipeline.practice import Practice
+from adapter.pipeline.work import conclude_stored
 from adapter.settings import CohortSettings, Settings
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
@@ -84,7 +89,18 @@ def build_predictor(settings: Settings) -> ExplainingPredictor:
 def build_client(settings: Settings) -> FhirClient:
     """The EHR; nothing is connected yet."""
     token = bearer_from_file(settings.fhir.token_file) if settings.fhir.token_file else None
-    return FhirClient(settings.fhir.base_url, token=token, limits=FhirLimits(page_size=settings.fhir.page_size))
+    limits = FhirLimits(page_size=settings.fhir.page_size)
+    return FhirClient(settings.fhir.base_url, token=token, limits=limits, tls=_trusted(settings.fhir.tls_authorities))
+
+
+def _trusted(authorities: Path | None) -> ssl.SSLContext | None:
+    """The certificates that the EHR may show; None for the system's."""
+    if authorities is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except OSError as error:  # ssl.SSLError is one
+        raise BadSettings(f"fhir.tls_authorities {authorities} cannot be used: {type(error).__name__}") from error
 
 
 def build_cohort(settings: CohortSettings) -> Cohort:
@@ -101,6 +117,7 @@ def build_archive(settings: Settings) -> Pacs | None:
     if settings.pacs is None:
         return None
     ours, theirs = AETitle(settings.dicom.ae_title), AETitle(settings.pacs.ae_title)
+    tls = TlsFiles(*settings.dicom.tls_files) if settings.dicom.tls_files else None
     return Pacs(
         Archive(
             host=settings.pacs.host,
@@ -108,8 +125,15 @@ def build_archive(settings: Settings) -> Pacs | None:
             ae_title=theirs,
             calling_ae_title=ours,
             limits=DicomLimits(quiet_seconds=settings.dicom.quiet_seconds),
+            tls=client_context(tls) if tls else None,
         ),
-        Listener(ae_title=ours, bind=settings.dicom.bind, port=settings.dicom.port, callers=(theirs,)),
+        Listener(
+            ae_title=ours,
+            bind=settings.dicom.bind,
+            port=settings.dicom.port,
+            callers=(theirs,),
+            tls=server_context(tls) if tls else None,
+        ),
         folder=settings.store.folder / "inbox",
         zone=ZoneInfo(settings.fhir.time_zone),
     )
@@ -118,6 +142,19 @@ def build_archive(settings: Settings) -> Pacs | None:
 def build_decision(settings: Settings, files: Vault) -> DecisionPorts:
     """What decides a case: the site's tables and the model. Raises BadMapping, BadSettings, BadBundle."""
     return DecisionPorts(files=files, predictor=build_predictor(settings), practice=build_practice(settings))
+
+
+def decide_from_store(settings: Settings) -> Callable[[str], StepResult | Transient]:
+    """The third step for a process of its own, which gets the digest of a case file and has store, tables and model."""
+    ports = build_decision(settings, Vault(settings.store.vault_folder, read_site_key(settings.store.key_path)))
+
+    def decide(case_file_digest: str) -> StepResult | Transient:
+        try:
+            return conclude_stored(case_file_digest, ports)
+        except Transient as error:
+            return error
+
+    return decide
 
 
 class StoreRoom:
@@ -135,7 +172,7 @@ class StoreRoom:
         try:
             if self._settings.mode is not OutputMode.LIVE:
                 create_site_key(settings.key_path)
-            self.vault = Vault(settings.folder / "vault", read_site_key(settings.key_path))
+            self.vault = Vault(settings.vault_folder, read_site_key(settings.key_path))
         except BaseException:
             self.database.dispose()
             raise

@@ -6,19 +6,22 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Self
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from adapter.domain.outcome import Case, DeadLetter, Settled
+from adapter.engine.isolation import Apart
 from adapter.engine.queue import CaseQueue, QueueOptions
 from adapter.engine.steps import RetryPolicy
 from adapter.errors import AdjuvantError, Transient, place_of
+from adapter.pipeline.assess import StepResult
 from adapter.pipeline.retention import expire_case_files
 from adapter.pipeline.watch import Watcher, enqueue_open_cases
 from adapter.pipeline.work import AssessmentWork, Watching
-from adapter.rooms import Rooms, build_cohort, wall_clock
+from adapter.rooms import Rooms, build_cohort, decide_from_store, wall_clock
 from adapter.settings import Settings
 from adapter.store.database import StoreLock
 from adapter.store.watermark import WatermarkStore
@@ -59,12 +62,21 @@ class Service:
             self.rooms = opening.enter_context(Rooms(settings, self._clock))
             self.rooms.store.vault.sweep()
             self._look_at_the_ehr()
+            self._apart = opening.enter_context(
+                Apart(
+                    partial(decide_from_store, settings),
+                    processes=settings.watch.workers,
+                    seconds=settings.watch.decide_seconds,
+                    memory_bytes=int(settings.watch.decide_memory_gib * 2**30),
+                )
+            )
             work = AssessmentWork(
                 self.rooms.ports,
                 self.rooms.store.ledger,
                 retries=RetryPolicy(attempts=settings.watch.attempts),
                 wait=self._wait,
                 watching=self._watching,
+                decide=self._decide_apart,
             )
             workers = WorkerRegister(self.rooms.store.database)
             options = QueueOptions(workers=settings.watch.workers, quiet_seconds=settings.watch.quiet_seconds)
@@ -143,6 +155,12 @@ class Service:
     def unfinished(self) -> tuple[str, ...]:
         """What is in flight; after the exit: what did not stop in time and must not hold the process."""
         return (*sorted(self.queue.unfinished), *(("poll",) if self._polling.locked() else ()))
+
+    def _decide_apart(self, case_file_digest: str) -> StepResult:
+        answer = self._apart.ask(case_file_digest)
+        if isinstance(answer, Transient):
+            raise answer
+        return answer
 
     def _wait(self, seconds: float) -> bool:
         return self.queue.pause(seconds)

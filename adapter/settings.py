@@ -54,6 +54,7 @@ class FhirSettings(_Section):
 
     base_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+[^/\s?#]$")]
     token_file: Path | None = None
+    tls_authorities: Path | None = None
     page_size: Annotated[int, Field(ge=1, le=1000)] = 200
     known_time: KnownTime = KnownTime.REPORTED
     time_zone: _TimeZone = "UTC"
@@ -72,13 +73,31 @@ class PacsSettings(_Section):
 class DicomSettings(_Section):
     """`[dicom]`: our own application entity, the move destination.
 
-    quiet_seconds: no byte for so long after a C-MOVE has ended means that nothing more will come.
+    quiet_seconds: no byte for so long after a C-MOVE has ended means that nothing more will come. tls_certificate,
+    tls_key, tls_authorities: PEM files, all three or none; with them both associations, ours to the archive and the
+    archive's to us, run over TLS, and each side shows a certificate.
     """
 
     ae_title: _AeTitle = "ADJUVANT"
     bind: str = "127.0.0.1"
     port: _OwnPort = 11112
     quiet_seconds: Annotated[float, Field(gt=0)] = 5.0
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_authorities: Path | None = None
+
+    @property
+    def tls_files(self) -> tuple[Path, Path, Path] | None:
+        """Certificate, key and authorities; None for plain TCP."""
+        certificate, key, authorities = self.tls_certificate, self.tls_key, self.tls_authorities
+        return (certificate, key, authorities) if certificate and key and authorities else None
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> Self:
+        given = [file is not None for file in (self.tls_certificate, self.tls_key, self.tls_authorities)]
+        if any(given) and not all(given):
+            raise ValueError("give tls_certificate, tls_key and tls_authorities, or none of them")
+        return self
 
 
 class CohortSettings(_Section):
@@ -110,18 +129,29 @@ class StoreSettings(_Section):
     retention_days: Annotated[int, Field(ge=1)] = 3650
 
     @property
+    def vault_folder(self) -> Path:
+        """Where the encrypted case files lie."""
+        return self.folder / "vault"
+
+    @property
     def key_path(self) -> Path:
         """Where the site key lies; inside the data folder unless the site names a place."""
         return self.key_file or self.folder / "site.key"
 
 
 class WatchSettings(_Section):
-    """`[watch]`: how often the EHR is asked, how long a patient must be quiet, how often a step is tried."""
+    """`[watch]`: how often the EHR is asked, how long a patient must be quiet, how often a step is tried.
+
+    decide_seconds, decide_memory_gib: what one decision may take before its process is ended; three such ends and the
+    case is a dead letter.
+    """
 
     poll_seconds: Annotated[float, Field(gt=0)] = 60.0
     quiet_seconds: Annotated[float, Field(ge=0)] = 900.0
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     attempts: Annotated[int, Field(ge=1, le=20)] = 6
+    decide_seconds: Annotated[float, Field(gt=0)] = 300.0
+    decide_memory_gib: Annotated[float, Field(ge=1)] = 8.0
 
     @property
     def quiet_time(self) -> timedelta:
@@ -213,6 +243,7 @@ mode = "research"                      # demo | research | live
 base_url = "http://127.0.0.1:8080/fhir"
 # token_file = "/etc/adjuvant/fhir.token"   # a bearer token; secrets are named by path, never written here
 # known_time = "reported"              # or "effective-plus-delay" where records were migrated in bulk
+# tls_authorities = "/etc/adjuvant/ca.pem"  # whose certificates the EHR may show, where not the system's
 # time_zone = "UTC"                    # of dates, which carry none, and of the PACS's times
 
 [pacs]                                 # the archive we ask; leave out to work without images
@@ -225,6 +256,7 @@ ae_title = "ORTHANC"
 ae_title = "ADJUVANT"
 bind = "127.0.0.1"
 port = 11112
+# tls_certificate = "/etc/adjuvant/dicom.pem"  # with tls_key and tls_authorities: DICOM over TLS, both ways
 
 [cohort]                               # exactly one of the three
 patients = ["Patient/p1"]

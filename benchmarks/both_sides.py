@@ -28,7 +28,7 @@ from adapter.pipeline.ports import Predictor
 from adapter.sandbox.resources import PUBLIC_COHORT, fhir_resources
 from adapter.terminology import Terminology
 from inference.contract import ModelInput, ModelOutput
-from inference.predictor import OUTPUTS
+from inference.predictor import CURVES
 from training.cohorts.cohort import CohortPatient
 from training.cohorts.landmarks import decision_standing
 
@@ -162,7 +162,7 @@ def _vector(model_input: ModelInput) -> NDArray[np.float64]:
 
 
 def _curves(output: ModelOutput) -> NDArray[np.float64]:
-    return np.concatenate([getattr(output, name) for name in OUTPUTS]).astype(np.float64)
+    return np.concatenate([getattr(output, name) for name in CURVES]).astype(np.float64)
 
 
 def _largest_distance(pairs: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:

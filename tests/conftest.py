@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,11 +13,11 @@ from hypothesis import HealthCheck, settings
 
 from tests.peers.dcmtk import Dcmqrscp, start_dcmqrscp
 from tests.peers.hapi import Hapi, start_hapi
-from tests.peers.orthanc import Orthanc, start_orthanc
+from tests.peers.orthanc import Orthanc, Secured, start_orthanc
 from tests.peers.postgresql import Postgresql, start_postgresql
 from tests.peers.process import PeerMissing, require_tool
 
-_PEERS = {"hapi", "orthanc", "dcmqrscp", "postgresql", "chromium_path"}
+_PEERS = {"hapi", "orthanc", "dcmqrscp", "postgresql", "chromium_path", "own_orthanc"}
 _PEERS_REQUIRED = os.environ.get("CI") == "true" or os.environ.get("ADJUVANT_REQUIRE_PEERS") == "1"
 _Peer = TypeVar("_Peer")
 
@@ -54,6 +55,19 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     server = _started(start_orthanc, tmp_path_factory.mktemp("orthanc"))
     yield server
     server.stop()
+
+
+@pytest.fixture
+def own_orthanc(tmp_path: Path) -> Iterator[Callable[[Secured], Orthanc]]:
+    """Starts an Orthanc for one test alone, with DICOM over TLS."""
+    with ExitStack() as stack:
+
+        def start(secured: Secured) -> Orthanc:
+            server = _started(lambda folder: start_orthanc(folder, secured), tmp_path)
+            stack.callback(server.stop)
+            return server
+
+        yield start
 
 
 @pytest.fixture(scope="session")

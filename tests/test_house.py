@@ -25,11 +25,19 @@ _DOORS = {
     "uvicorn": {"adapter/web", "adapter/sandbox"},
     "fastapi": {"adapter/web", "adapter/sandbox"},
     "prometheus_client": {"adapter/web"},
-    "msgspec": {"adapter/fhir", "adapter/decision", "adapter/terminology.py", "adapter/pipeline/case_file.py"},
+    "msgspec": {
+        "adapter/fhir",
+        "adapter/page",
+        "adapter/decision",
+        "adapter/terminology.py",
+        "adapter/pipeline/case_file.py",
+    },
     "pint": {"adapter/units.py"},
     "ucumvert": {"adapter/units.py"},
     "gdcm": {"adapter/dicom"},
     "typer": {"adapter/cli.py"},
+    "jinja2": {"adapter/page"},
+    "reportlab": {"adapter/page"},
 }
 _CLOCK_ROOMS = {"adapter/rooms.py", "adapter/cli.py", "adapter/sandbox"}
 _CORE = ("adapter/domain", "adapter/features", "adapter/decision", "adapter/fhir/decode.py", "adapter/fhir/encode.py")

@@ -10,7 +10,7 @@ import multiprocessing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +121,8 @@ def _forecast_fold(study: Study, effort: Effort, fold: int, path: Path) -> None:
     train, test = study.splits()[fold]
     fitting, testing = [study.rows[i] for i in train], [study.rows[i] for i in test]
     if study.shuffled:
-        fitting = _shuffled(fitting, fold)
+        # both cohorts: from the second alone, left as it is, the first can be told at C 0.57
+        fitting, study = _shuffled(fitting, fold), replace(study, others=tuple(_shuffled(study.others, fold)))
     forecasts = forecast(study, fitting, testing, effort, seed=SEED + fold)
     draft = path.with_name(path.name + ".draft")
     with draft.open("wb") as file:

@@ -26,8 +26,9 @@ from training.figures import draw_figures
 from training.metrics import YEAR_3, YEAR_5
 from training.outcomes import ENDPOINTS
 from training.protocol import (
-    duplicates,
+    are_copies,
     landmark_study,
+    lookalikes,
     oropharynx_study,
     published_study,
     reverse_study,
@@ -108,6 +109,7 @@ def _evaluate(studies: Mapping[str, Study], found: Mapping[str, list[Forecasts]]
     widths = [part["high"][:, :, YEAR_5] - part["low"][:, :, YEAR_5] for part in found["landmark"]]
     width = np.median(np.concatenate(widths), axis=0)
     shuffled = scores(studies["shuffled"], found["shuffled"])
+    alike = lookalikes([*studies["published"].rows, *studies["published"].others])
     seen = [row.illness_days is not None or row.died for row in landmark.rows]
     return Evaluation(
         counts={
@@ -127,7 +129,7 @@ def _evaluate(studies: Mapping[str, Study], found: Mapping[str, list[Forecasts]]
         reverse=tuple(transfers(studies["reverse"], found["reverse"])),
         oropharynx=_oropharynx(studies["oropharynx"], found["oropharynx"][0], data.folder),
         shuffled=(spread(shuffled, OURS, "RFS", "harrell").mean, spread(shuffled, OURS, "OS", "harrell").mean),
-        duplicates=(len(duplicates(studies["published"].rows)), len(duplicates(landmark.others))),
+        duplicates=(len(alike), sum(are_copies(*pair) for pair in alike)),
         rare=(float((first < _RARE).mean()), float((second < _RARE).mean())),
         widths=(float(width[0]), float(width[2])),
     )
@@ -170,6 +172,8 @@ def headline(evaluation: Evaluation) -> dict[str, float]:
             numbers[f"{row.endpoint} {row.year} years slope"] = round(row.slope, 3)
     for transfer in evaluation.transfer:
         numbers[f"{transfer.endpoint} external harrell"] = round(transfer.concordance[OURS], 4)
+        ratio = transfer.calibration.observed / transfer.calibration.expected
+        numbers[f"{transfer.endpoint} external O/E"] = round(ratio, 3)
     for group in evaluation.subgroups:
         if group.concordance is not None:
             numbers[f"{group.endpoint} {group.name}"] = round(group.concordance, 3)

@@ -156,7 +156,7 @@ class IllnessDeath(nn.Module):
         self.register_buffer("steps", torch.arange(contract.horizon_quarters, dtype=torch.float32))
 
     def places(self, years_since_surgery: Tensor) -> Tensor:
-        """The forecast quarters on the postoperative clock, (B, H), inside the baseline. years_since_surgery: (B, 1)."""
+        """Forecast quarters on the postoperative clock, (B, H), inside the baseline. years_since_surgery: (B, 1)."""
         return (years_since_surgery * _QUARTERS_A_YEAR + self.steps).clamp(0.0, BASELINE_QUARTERS - 1.0)
 
     def combined(self, covariates: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:

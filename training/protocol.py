@@ -65,9 +65,9 @@ def shuffled_study(landmark: Study) -> Study:
     return replace(landmark, name="shuffled", repeats=1, calibrate=False, shuffled=True)
 
 
-def duplicates(rows: Sequence[LandmarkRow]) -> list[tuple[str, str]]:
+def lookalikes(rows: Sequence[LandmarkRow]) -> list[tuple[LandmarkRow, LandmarkRow]]:
     """Pairs of patients with the same inputs, bit for bit, of which at least half of the static ones are known."""
-    seen: dict[bytes, str] = {}
+    seen: dict[bytes, LandmarkRow] = {}
     pairs = []
     for row in rows:
         entry = row.model_input
@@ -75,9 +75,14 @@ def duplicates(rows: Sequence[LandmarkRow]) -> list[tuple[str, str]]:
             continue
         content = b"".join(getattr(entry, name).tobytes() for name in ("static", "static_mask", "sequence"))
         if content in seen:
-            pairs.append((seen[content], row.patient_id))
-        seen[content] = row.patient_id
+            pairs.append((seen[content], row))
+        seen[content] = row
     return pairs
+
+
+def are_copies(one: LandmarkRow, other: LandmarkRow) -> bool:
+    """Whether what followed is the same too: of two lookalikes, then, one was copied."""
+    return (one.illness_days, one.last_days, one.died) == (other.illness_days, other.last_days, other.died)
 
 
 def rows_from_surgery(patients: Iterable[CohortPatient], contract: ModelContract) -> tuple[LandmarkRow, ...]:

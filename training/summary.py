@@ -86,7 +86,8 @@ class Evaluation:
 
     landmark, published: scores by model and endpoint, fold by fold. scales: of the three transitions, mean over the
     folds. oropharynx: recurrence and survival AUC by the published tasks. shuffled: RFS and OS concordance after
-    training on exchanged outcomes. duplicates: pairs in either cohort. rare: the fraction with a typicality below
+    training on exchanged outcomes. duplicates: pairs with the same inputs, and how many
+    of them are copies. rare: the fraction with a typicality below
     0.05, held out and in the second cohort. widths: median of the band at five years, recurrence and death.
     """
 

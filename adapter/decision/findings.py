@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import product
 
@@ -27,6 +28,8 @@ _UNGRADED = {
     "neuropathy": ("neuropathy_grade", 1.0, 5.0),
     "heart_failure": ("nyha", 1.0, 4.0),
 }
+_PN_WITH_ENE = frozenset({"pN3b"})
+_PN_WITHOUT_ENE = frozenset({"pN0", "pN1", "pN2b", "pN2c", "pN3a"})
 _RECURRENCES = frozenset({"recurrence", "local_recurrence", "regional_recurrence"})
 
 
@@ -48,7 +51,7 @@ def findings_at(timeline: Timeline, policy: Policy) -> Findings:
     for assumption in policy.assumptions:
         if assumption.feature not in events:
             found.setdefault(assumption.feature, _coded(assumption.feature, assumption.category))
-    return with_derived(found)
+    return with_derived(found, policy)
 
 
 def sources_read(timeline: Timeline, policy: Policy) -> tuple[ResourceVersion, ...]:
@@ -88,15 +91,22 @@ def findings_given(features: Mapping[str, object], landmark: datetime, policy: P
         if key.key in found:
             raise UnusableInput(f"feature {key.key} is given twice")
         found[key.key] = finding
-    return with_derived(found)
+    return with_derived(found, policy)
 
 
-def with_derived(found: Mapping[str, Finding]) -> Findings:
-    """Add what follows from other findings: creatinine clearance, distant metastasis, combined invasion."""
+def with_derived(found: Mapping[str, Finding], policy: Policy) -> Findings:
+    """Add what follows from other findings.
+
+    Creatinine clearance, distant metastasis, combined invasion, whether node counts contradict each other, and what
+    pN suggests about extranodal extension, which stands for pathology only where the site says so.
+    """
     derived = dict(found)
-    for finding in (_clearance(found), _distant_metastasis(found), _invasion(found)):
+    candidate = _ene_candidate(found)
+    for finding in (_clearance(found), _distant_metastasis(found), _invasion(found), _node_counts(found), candidate):
         if finding is not None:
             derived[finding.feature] = finding
+    if candidate is not None and policy.infers_ene:
+        derived["ene_path"] = replace(candidate, feature="ene_path")
     return derived
 
 
@@ -361,6 +371,29 @@ def _distant_metastasis(found: Mapping[str, Finding]) -> Finding | None:
     if isinstance(clinical, CodedFinding) and clinical.categories == {"cM0"}:
         return _coded("distant_metastasis", "no", clinical.sources)
     return None
+
+
+def _ene_candidate(found: Mapping[str, Finding]) -> CodedFinding | None:
+    """What pN says of extranodal extension where pathology states none; pN2a leaves it open.
+
+    Source: AJCC 8, all sites but p16-positive oropharynx, which these rules do not cover; clinical.md 1b, certainty C.
+    """
+    stage, edition = found.get("pN"), found.get("tnm_edition")
+    if "ene_path" in found or not isinstance(stage, CodedFinding) or not isinstance(edition, CodedFinding):
+        return None
+    if edition.categories != {"8"} or not stage.categories <= _PN_WITH_ENE | _PN_WITHOUT_ENE:
+        return None
+    answer = "positive" if stage.categories <= _PN_WITH_ENE else "negative"
+    return _coded("ene_candidate", answer, stage.sources)
+
+
+def _node_counts(found: Mapping[str, Finding]) -> Finding | None:
+    """More nodes positive than examined: one of the two is wrong, and nobody can say which (clinical.md 1b)."""
+    positive, examined = found.get("nodes_positive"), found.get("nodes_examined")
+    if not isinstance(positive, NumericFinding) or not isinstance(examined, NumericFinding):
+        return None
+    contradict = "yes" if positive.low > examined.high else "no"
+    return _coded("node_counts_contradict", contradict, tuple(sorted({*positive.sources, *examined.sources})))
 
 
 def _invasion(found: Mapping[str, Finding]) -> Finding | None:

@@ -12,14 +12,17 @@ from adapter.decision.tables import (
     ActionRow,
     CodeRow,
     ConditionRow,
+    DrugRow,
+    EffectRow,
     EvidenceRow,
     PanelRow,
     PolicyTables,
+    RadiotherapyRow,
     RulesTable,
     VisitRow,
     read_tables,
 )
-from adapter.domain.plan import Verdict
+from adapter.domain.plan import DrugCourse, RadiotherapyDose, RiskGroup, Verdict
 from adapter.errors import BadMapping
 
 # The three rules that the chosen cisplatin panel defines; rules.toml and regimens.toml refer to them by name.
@@ -29,7 +32,11 @@ CISPLATIN_OK = "CISPLATIN_OK"
 # Rules that propose.py asks by name.
 IN_SCOPE, HIGH, INTERMEDIATE = "IN_SCOPE", "HIGH", "INT"
 # Features computed from others (findings.py), so that conditions may name them.
-DERIVED = frozenset({"distant_metastasis"})
+DERIVED: Mapping[str, frozenset[str]] = {
+    "distant_metastasis": frozenset({"yes", "no"}),
+    "ene_candidate": frozenset({"positive", "negative"}),
+    "node_counts_contradict": frozenset({"yes", "no"}),
+}
 
 _MAX_NESTING = 32
 
@@ -98,7 +105,8 @@ class Coding:
 class Action:
     """One action of the closed set and the lines that decide its verdict.
 
-    kind: FHIR R4 CarePlan.activity.detail.kind. regimen: dose and schedule in words.
+    kind: FHIR R4 CarePlan.activity.detail.kind. regimen: dose and schedule in words. radiotherapy: by risk group.
+    effects: rows of evidence.toml [[effect]].
     """
 
     code: str
@@ -113,6 +121,9 @@ class Action:
     undecided: Verdict
     evidence: tuple[str, ...]
     source: str
+    radiotherapy: Mapping[RiskGroup, RadiotherapyDose]
+    drugs: tuple[DrugCourse, ...]
+    effects: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +155,46 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """One hazard ratio of a trial, with the rate its control arm had. read: checked in the source.
+
+    control_percent: without the event at control_months; None where no such rate is on file. cause: whether it is
+    one cause of death, so that it moves no event-free rate. risk_group: None where it is of all patients.
+    """
+
+    code: str
+    evidence: str
+    endpoint: str
+    cause: bool
+    comparison: str
+    population: str
+    hazard_ratio: float
+    low: float
+    high: float
+    level: float
+    risk_group: RiskGroup | None
+    control_percent: float | None
+    control_months: int | None
+    control_evidence: str | None
+    control_arm: str
+    read: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateLimits:
+    """What a model must reach before it may set treatments apart (model.md, order of gates).
+
+    least_propensity: fraction of patients like this one who received the action. least_sample: effective number.
+    benefit_points: percentage points of recurrence-free survival at three years. most_missing: model inputs.
+    """
+
+    least_propensity: float
+    least_sample: float
+    benefit_points: float
+    most_missing: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assumption:
     """What the site says absence on record means. category: `no`."""
 
@@ -158,6 +209,8 @@ class Policy:
 
     panel: title of the chosen cisplatin panel; panel_not_checked: its criteria that no feature answers.
     adjuvant_closed_days: after surgery; from then on no adjuvant treatment is proposed.
+    infers_ene: whether the site reads extranodal extension out of pN where pathology states none.
+    start_target_days, start_late_days: from surgery to radiotherapy.
     """
 
     version: str
@@ -171,9 +224,14 @@ class Policy:
     actions: tuple[Action, ...]
     visits: tuple[Visit, ...]
     evidence: Mapping[str, Evidence]
+    effects: Mapping[str, Effect]
+    gates: GateLimits
     panel: str
     panel_not_checked: str
     adjuvant_closed_days: float
+    infers_ene: bool
+    start_target_days: float
+    start_late_days: float
 
     def action(self, code: str) -> Action:
         """Return the row of one action. Raises KeyError for an action outside the closed set."""
@@ -202,6 +260,7 @@ class _Compiler:
         self._panel = self._chosen_panel()
         self._fresh = {row.key: row.fresh for row in self._table.feature}
         self._rows = {row.id: row.when for row in self._table.rule} | self._panel_conditions(self._panel)
+        self._compiled: dict[str, Condition] = {}
         self._require_unique()
 
     def policy(self) -> Policy:
@@ -225,9 +284,19 @@ class _Compiler:
             actions=tuple(self._action(row) for row in self._tables.regimens.action),
             visits=tuple(_visit(row) for row in self._tables.follow_up.visit),
             evidence={row.id: _evidence(row) for row in self._tables.evidence.evidence},
+            effects={row.id: _effect(row) for row in self._tables.evidence.effect},
+            gates=GateLimits(
+                least_propensity=self._threshold("least_propensity", "[gates]"),
+                least_sample=self._threshold("least_effective_sample", "[gates]"),
+                benefit_points=self._threshold("benefit_points", "[gates]"),
+                most_missing=self._threshold("most_missing_inputs", "[gates]"),
+            ),
             panel=self._panel.title,
             panel_not_checked=self._panel.not_checked,
             adjuvant_closed_days=self._threshold("adjuvant_closed_days", "[policy]"),
+            infers_ene=self._switch("infer_ene_from_pn", "[policy]"),
+            start_target_days=self._threshold("radiotherapy_target_days", "[policy]"),
+            start_late_days=self._threshold("radiotherapy_late_days", "[policy]"),
         )
         _require_known_names(policy, cited={code for row in self._table.panel for code in row.evidence})
         for panel in self._table.panel:
@@ -326,7 +395,7 @@ class _Compiler:
         return Rule(
             code=code,
             title=title,
-            when=self._condition(when, code, 0),
+            when=self._named_rule(code, code, 0) if code in self._rows else self._condition(when, code, 0),
             parts=_direct_rules(when) if parts is None else parts,
             sentence=sentence,
             violated=violated,
@@ -355,6 +424,9 @@ class _Compiler:
             undecided=Verdict(row.undecided),
             evidence=row.evidence,
             source=row.source,
+            radiotherapy=_doses(row.radiotherapy),
+            drugs=tuple(_drug(drug) for drug in row.drug),
+            effects=row.effects,
         )
 
     def _features(self) -> dict[str, FeatureKey]:
@@ -393,16 +465,20 @@ class _Compiler:
         return tuple(self._condition(row, owner, depth + 1) for row in rows if self._switched_on(row, owner))
 
     def _switched_on(self, row: ConditionRow, owner: str) -> bool:
-        if row.only_if is None:
-            return True
-        if row.only_if not in self._table.switches:
-            raise BadMapping(f"rule {owner} names the unknown switch {row.only_if}")
-        return self._table.switches[row.only_if].value
+        return row.only_if is None or self._switch(row.only_if, owner)
+
+    def _switch(self, name: str, owner: str) -> bool:
+        if name not in self._table.switches:
+            raise BadMapping(f"rule {owner} names the unknown switch {name}")
+        return self._table.switches[name].value
 
     def _named_rule(self, name: str, owner: str, depth: int) -> Condition:
+        """Return the rule's condition, one object however many rows name it, so that it is judged once."""
         if name not in self._rows:
             raise BadMapping(f"rule {owner} names the unknown rule {name}")
-        return self._condition(self._rows[name], owner, depth + 1)
+        if name not in self._compiled:
+            self._compiled[name] = self._condition(self._rows[name], owner, depth + 1)
+        return self._compiled[name]
 
     def _finding_condition(self, row: ConditionRow, owner: str) -> Condition:
         if row.feature is None or (row.feature not in self._fresh and row.feature not in DERIVED):
@@ -428,6 +504,7 @@ class _Compiler:
             ("feature", [name for row in self._table.feature for name in (row.key, *row.names)]),
             ("action", [row.id for row in self._tables.regimens.action]),
             ("evidence", [row.id for row in self._tables.evidence.evidence]),
+            ("effect", [row.id for row in self._tables.evidence.effect]),
             ("visit", [row.id for row in self._tables.follow_up.visit]),
         ):
             twice = sorted({code for code in codes if codes.count(code) > 1})
@@ -475,11 +552,68 @@ def _evidence(row: EvidenceRow) -> Evidence:
     )
 
 
+def _effect(row: EffectRow) -> Effect:
+    """Refuse a hazard ratio outside its own interval, or half a control rate. Raises BadMapping."""
+    if not 0 < row.low <= row.hazard_ratio <= row.high or not _whole(row):
+        raise BadMapping(f"evidence.toml: {row.id} contradicts itself")
+    return Effect(
+        code=row.id,
+        evidence=row.evidence,
+        endpoint=row.endpoint,
+        cause=row.endpoint_kind == "cause",
+        comparison=row.comparison,
+        population=row.population,
+        hazard_ratio=row.hazard_ratio,
+        low=row.low,
+        high=row.high,
+        level=row.level,
+        risk_group=RiskGroup(row.risk_group) if row.risk_group else None,
+        control_percent=row.control_percent,
+        control_months=row.control_months,
+        control_evidence=row.control_evidence,
+        control_arm=row.control_arm,
+        read=row.checked == "read",
+    )
+
+
+def _whole(row: EffectRow) -> bool:
+    """A control rate comes with its month and its trial, or not at all."""
+    return len({entry is None for entry in (row.control_percent, row.control_months, row.control_evidence)}) == 1
+
+
+def _doses(rows: Iterable[RadiotherapyRow]) -> Mapping[RiskGroup, RadiotherapyDose]:
+    """A row without a risk group holds for every group that has none of its own."""
+    doses: dict[RiskGroup, RadiotherapyDose] = {}
+    for row in sorted(rows, key=lambda row: row.risk_group is not None):
+        dose = RadiotherapyDose(total_gy=row.total_gy, fractions=row.fractions)
+        groups = RiskGroup if row.risk_group is None else (RiskGroup(row.risk_group),)
+        doses |= dict.fromkeys(groups, dose)
+    return doses
+
+
+def _drug(row: DrugRow) -> DrugCourse:
+    return DrugCourse(
+        ingredient=row.ingredient,
+        dose=row.dose,
+        unit=row.unit,
+        phase=row.phase,
+        first_day=row.first_day,
+        every_days=row.every_days,
+        doses=row.doses,
+        at_most=row.at_most,
+    )
+
+
 def _require_known_names(policy: Policy, cited: set[str]) -> None:
     """Refuse evidence, categories or assumptions that no row defines. Raises BadMapping."""
     cited = cited | {code for rule in policy.rules.values() for code in rule.evidence}
     cited |= {code for action in policy.actions for code in action.evidence}
     cited |= {code for visit in policy.visits for code in visit.evidence}
+    cited |= {effect.evidence for effect in policy.effects.values()}
+    cited |= {effect.control_evidence for effect in policy.effects.values() if effect.control_evidence}
+    used = {code for action in policy.actions for code in action.effects}
+    if used ^ set(policy.effects):
+        raise BadMapping(f"effects unknown or unused: {', '.join(sorted(used ^ set(policy.effects)))}")
     if cited - set(policy.evidence):
         raise BadMapping(f"evidence not in evidence.toml: {', '.join(sorted(cited - set(policy.evidence)))}")
     unread = set(policy.evidence) - cited
@@ -504,7 +638,7 @@ def _require_known_categories(owner: str, condition: Condition, policy: Policy) 
             _require_known_categories(owner, part, policy)
         case OneOf():
             feature = policy.features.get(condition.feature)
-            legal = feature.values if feature else frozenset({"yes", "no"})
+            legal = feature.values if feature else DERIVED[condition.feature]
             if (feature and feature.kind is FeatureKind.NUMBER) or not condition.categories <= legal:
                 raise BadMapping(f"rule {owner} asks {condition.feature} for a category it does not have")
         case Compared():

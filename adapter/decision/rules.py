@@ -109,18 +109,36 @@ class Judgement:
     sources: tuple[ResourceVersion, ...] = ()
 
 
+class Judging:
+    """The judgements of one set of findings, each condition judged once however many rules share it."""
+
+    def __init__(self, findings: Findings) -> None:
+        self.findings = findings
+        self._known: dict[int, tuple[Condition, Judgement]] = {}
+
+    def of(self, condition: Condition) -> Judgement:
+        """Evaluate one condition. Only the parts that decide it are blamed or cited."""
+        known = self._known.get(id(condition))
+        if known is None:  # the condition is kept beside its judgement, so that its id is not given to another
+            known = self._known[id(condition)] = (condition, self._judged(condition))
+        return known[1]
+
+    def _judged(self, condition: Condition) -> Judgement:
+        match condition:
+            case Every(parts):
+                return _joined([self.of(part) for part in parts], all_of)
+            case Some(parts):
+                return _joined([self.of(part) for part in parts], any_of)
+            case Unless(part):
+                inner = self.of(part)
+                return Judgement(truth=inner.truth.negated(), missing=inner.missing, sources=inner.sources)
+            case OneOf() | Compared():
+                return _judge_finding(condition, self.findings.get(condition.feature))
+
+
 def judge(condition: Condition, findings: Findings) -> Judgement:
-    """Evaluate one condition. Only the parts that decide it are blamed or cited."""
-    match condition:
-        case Every(parts):
-            return _joined([judge(part, findings) for part in parts], all_of)
-        case Some(parts):
-            return _joined([judge(part, findings) for part in parts], any_of)
-        case Unless(part):
-            inner = judge(part, findings)
-            return Judgement(truth=inner.truth.negated(), missing=inner.missing, sources=inner.sources)
-        case OneOf() | Compared():
-            return _judge_finding(condition, findings.get(condition.feature))
+    """Evaluate one condition by itself."""
+    return Judging(findings).of(condition)
 
 
 def features_of(condition: Condition) -> frozenset[str]:

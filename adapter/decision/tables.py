@@ -167,10 +167,37 @@ class EvidenceRow(_Row, frozen=True, kw_only=True):
     doi: str | None = None
 
 
+class EffectRow(_Row, frozen=True, kw_only=True):
+    """One hazard ratio of a trial. control_percent: without the event at control_months in a control arm.
+
+    endpoint_kind: `event_free` where the hazard ratio moves a rate that is given; `cause` for one cause of death.
+    risk_group: where the effect is of one group only.
+    """
+
+    id: str
+    evidence: str
+    endpoint: str
+    endpoint_kind: Literal["event_free", "cause"]
+    comparison: str
+    population: str
+    hazard_ratio: float
+    low: float
+    high: float
+    checked: Literal["read", "not re-checked"]
+    source: str
+    level: float = 95
+    risk_group: Literal["high", "intermediate"] | None = None
+    control_percent: float | None = None
+    control_months: int | None = None
+    control_evidence: str | None = None
+    control_arm: str = ""
+
+
 class EvidenceTable(_Row, frozen=True, kw_only=True):
     """evidence.toml."""
 
     evidence: tuple[EvidenceRow, ...]
+    effect: tuple[EffectRow, ...]
 
 
 class CodeRow(_Row, frozen=True, kw_only=True):
@@ -191,6 +218,29 @@ class VerdictRow(_Row, frozen=True, kw_only=True):
     sentence: str
 
 
+class RadiotherapyRow(_Row, frozen=True, kw_only=True):
+    """One prescription, for one risk group or for any."""
+
+    total_gy: float
+    fractions: int
+    source: str
+    risk_group: Literal["high", "intermediate", "low"] | None = None
+
+
+class DrugRow(_Row, frozen=True, kw_only=True):
+    """One drug of a regimen; days count from the start of the phase."""
+
+    ingredient: str
+    dose: float
+    unit: Literal["mg", "mg/m2"]
+    phase: Literal["before", "with", "after"]
+    every_days: int
+    doses: int
+    source: str
+    first_day: int = 1
+    at_most: bool = False
+
+
 class ActionRow(_Row, frozen=True, kw_only=True):
     """One action of the closed set."""
 
@@ -206,6 +256,9 @@ class ActionRow(_Row, frozen=True, kw_only=True):
     undecided: Verdicts = "not_assessable"
     code: CodeRow | None = None
     evidence: tuple[str, ...] = ()
+    radiotherapy: tuple[RadiotherapyRow, ...] = ()
+    drug: tuple[DrugRow, ...] = ()
+    effects: tuple[str, ...] = ()
 
 
 class RegimensTable(_Row, frozen=True, kw_only=True):

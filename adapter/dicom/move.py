@@ -25,6 +25,7 @@ from adapter.dicom.inbox import Delivery
 from adapter.domain.ids import InstanceUid
 from adapter.domain.imaging import SeriesRef
 from adapter.errors import AccessRefused, SeriesIncomplete, UnsupportedPeer
+from adapter.moments import Moment, reach
 
 
 class MoveHandling(Enum):
@@ -145,6 +146,7 @@ def _move(association: Association, request: Dataset, destination: str) -> MoveH
     """Send one C-MOVE and read its responses to the final one."""
     handling = OTHER_STATUS
     for status, _ in association.send_c_move(request, destination, StudyRootQueryRetrieveInformationModelMove):
+        reach(Moment.MOVE_REQUESTED)
         handling = handling_of(getattr(status, "Status", None))
     return handling
 

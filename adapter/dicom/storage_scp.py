@@ -33,6 +33,7 @@ from adapter.dicom.server import Listening
 from adapter.dicom.syntaxes import NATIVE, RECEIVED
 from adapter.domain.ids import AETitle
 from adapter.errors import BadData, ConflictingInstance, WrongPatient
+from adapter.moments import Moment, reach
 
 # what a CT, MR or PET series may hold; secondary captures are received so that they can be refused by name later
 _SOP_CLASSES = (
@@ -166,7 +167,9 @@ class StorageScp:
         try:
             if shutil.disk_usage(delivery.folder).free < self._limits.free_bytes + len(content):
                 return OUT_OF_RESOURCES
+            reach(Moment.IMAGE_ARRIVED)
             write_durably(path, content)
+            reach(Moment.IMAGE_RENAMED)
         except OSError:
             return OUT_OF_RESOURCES
         delivery.stored(header.instance_uid)

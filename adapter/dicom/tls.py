@@ -12,7 +12,7 @@ from adapter.errors import BadSettings
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TlsFiles:
     """PEM files: our certificate (chain), its key, and the authorities that sign our peers."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 
 from adapter.domain.ids import PatientId, ResourceVersion
@@ -51,6 +52,114 @@ class ActionVerdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RadiotherapyDose:
+    """One prescription: total dose in Gy, in this many equal fractions."""
+
+    total_gy: float
+    fractions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrugCourse:
+    """One drug of a regimen. unit: UCUM of `dose`. phase: before, with or after radiotherapy.
+
+    first_day, every_days: of the phase, counted from 1. doses: how many; at_most: whether that is an upper limit.
+    """
+
+    ingredient: str
+    dose: float
+    unit: str
+    phase: str
+    first_day: int
+    every_days: int
+    doses: int
+    at_most: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialEffect:
+    """What randomised patients gained on average; never a prediction for this one.
+
+    hazard_ratio, low, high: as published, `level` percent interval. difference, difference_low, difference_high:
+    percentage points of patients without the event at `months`, None where the trial gives no rate to start from;
+    basis says how they were found.
+    """
+
+    code: str
+    evidence: str
+    endpoint: str
+    comparison: str
+    population: str
+    hazard_ratio: float
+    low: float
+    high: float
+    level: float
+    months: int
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+    basis: str
+
+
+class Timing(Enum):
+    """How far the time from surgery to radiotherapy has run."""
+
+    ON_TIME = "on-time"
+    TARGET_PASSED = "target-passed"
+    LATE = "late"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreatmentRegimen:
+    """One proposed treatment in full. start_by: the latest start that meets the target; None where none is set.
+
+    alternatives: other actions that the rules propose beside it. contraindicated: actions not to be done.
+    competing: what the trials say of deaths from other causes.
+    """
+
+    action: str
+    radiotherapy: RadiotherapyDose | None
+    drugs: tuple[DrugCourse, ...]
+    start_by: datetime | None
+    timing: Timing
+    alternatives: tuple[str, ...]
+    contraindicated: tuple[str, ...]
+    effects: tuple[TrialEffect, ...]
+    competing: str
+
+
+class Gate(Enum):
+    """What must hold before a model may say anything about treatments, in this order."""
+
+    SCOPE = "scope"
+    GUIDELINE = "guideline-and-contraindication"
+    COMPLETENESS = "completeness-and-units"
+    DISTRIBUTION = "out-of-distribution"
+    OVERLAP = "overlap"
+    BENEFIT = "benefit-interval"
+
+
+class GateState(Enum):
+    """How a gate came out; behind the one that stopped nothing was asked."""
+
+    PASSED = "passed"
+    STOPPED = "stopped"
+    NOT_REACHED = "not-reached"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateOutcome:
+    """One gate. code, sentence, resolve: empty unless it stopped; resolve says what would open it."""
+
+    gate: Gate
+    state: GateState
+    code: str = ""
+    sentence: str = ""
+    resolve: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FollowUpVisit:
     """One recurring follow-up activity, in months after the landmark. every_months: 0 for a single one."""
 
@@ -63,7 +172,11 @@ class FollowUpVisit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarePlanProposal:
-    """The proposal: what the rules allow now, and the follow-up; `MDT` stands wherever a rule could not decide."""
+    """The proposal: what the rules allow now, and the follow-up; `MDT` stands wherever a rule could not decide.
+
+    regimens: one for each treatment the rules propose. gates: all six, in order. ranking: the treatments the model
+    sets apart, first the one with the larger effect; empty unless every gate passed.
+    """
 
     patient_id: PatientId
     landmark: Landmark
@@ -73,3 +186,6 @@ class CarePlanProposal:
     follow_up: tuple[FollowUpVisit, ...]
     reasons: tuple[RuleReason, ...]
     policy_version: str
+    regimens: tuple[TreatmentRegimen, ...] = ()
+    gates: tuple[GateOutcome, ...] = ()
+    ranking: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adapter.errors import BadSettings
+from adapter.moments import Moment, reach
 
 _BEARER = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
@@ -25,6 +26,7 @@ def bearer_from_file(path: Path) -> Callable[[], str]:
             raise BadSettings(f"the token file {path} cannot be read") from error
         if not _BEARER.fullmatch(written):
             raise BadSettings(f"the token file {path} holds no bearer token")
+        reach(Moment.TOKEN_READ)
         return written
 
     return token

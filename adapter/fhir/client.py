@@ -48,6 +48,7 @@ from adapter.fhir.retry import RETRIED_READS, RETRIED_WRITES, asked_wait_seconds
 from adapter.fhir.search import Searchset, read_to_end
 from adapter.fhir.strict_json import require_strict_json
 from adapter.fhir.transaction import read_transaction_reply, version_in_location
+from adapter.moments import Moment, reach
 
 Parameters = Sequence[tuple[str, str]]
 
@@ -282,6 +283,7 @@ class FhirClient:
         if answer.status != HTTPStatus.OK:
             raise _refusal(answer, what)
         split = split_page(answer.content, resource_type=resource_type, page=number)
+        reach(Moment.BETWEEN_PAGES)
         following = split.next_link and self._base.admit(split.next_link, page_url=answer.url)
         return SearchPage(
             matches=split.matches,
@@ -316,6 +318,7 @@ class FhirClient:
             raise VersionConflict(f"{what} met another version ({answer.status})")
         if answer.status not in {200, 201}:
             raise _refusal(answer, what, refused=WriteRefused)
+        reach(Moment.WRITE_ANSWERED)
         return answer
 
     def _persist(self, ask: _Ask, *, retried: frozenset[int], again_after: tuple[type[Transient], ...]) -> _Answer:
@@ -379,6 +382,8 @@ class FhirClient:
         request = httpx.Request(ask.method, address, headers=headers, content=ask.content, extensions=extensions)
         try:
             response = self._transport.handle_request(request)
+            if ask.method != "GET":
+                reach(Moment.WRITE_SENT)
             try:
                 content = self._body_of(response)
             finally:

@@ -18,7 +18,7 @@ from adapter.errors import BadMapping
 
 _SYSTEMS = frozenset({"assessment", "action", "code", "mode", "model", "device", "digest", "version", "policy"})
 _CODES = frozenset({"ai_asserted", "create", "author", "assess_plan", "device_type"})
-_TEXTS = frozenset({"method", "prognosis", "plan", "limits", "review", "drivers"})
+_TEXTS = frozenset({"method", "prognosis", "plan", "limits", "review", "effects", "drivers"})
 
 
 class OutputMode(Enum):

@@ -21,10 +21,21 @@ from pydantic import BaseModel, ValidationError
 
 from adapter.decision.findings import sources_read
 from adapter.decision.policy import Action, Coding, Policy, Visit
+from adapter.decision.regimen import MONTHS, dose_words, drug_words, effect_words
 from adapter.domain.ids import BusinessIdentifier, PatientId, ResourceVersion
 from adapter.domain.imaging import ImageDescriptors
 from adapter.domain.outcome import TransactionBundle
-from adapter.domain.plan import ActionVerdict, CarePlanProposal, FollowUpVisit, RuleReason, Verdict
+from adapter.domain.plan import (
+    ActionVerdict,
+    CarePlanProposal,
+    FollowUpVisit,
+    GateOutcome,
+    GateState,
+    RuleReason,
+    Timing,
+    TreatmentRegimen,
+    Verdict,
+)
 from adapter.domain.record import Diagnosis
 from adapter.domain.risk import CumulativeIncidence, Drivers, Outcome, RiskForecast
 from adapter.domain.timeline import Timeline
@@ -33,12 +44,19 @@ from adapter.errors import BadMapping, InvalidForecast, MalformedResource
 from adapter.fhir.delivery import Delivery, OutputMode
 from adapter.fhir.entries import Json, canonical_json, entry_of, transaction_by_id
 
+FORECAST_BAND = "urn:adjuvant:forecast-band"  # extension of a prediction: Range in percent
 _ID_LENGTH = 32
 _PERCENT_STEP = Decimal("0.1")
 _MOST_DRIVERS = 5
 _EXPLAINED = frozenset({Outcome.RECURRENCE, Outcome.DEATH})
 _REASON_TYPES = frozenset({"Condition", "Observation", "DiagnosticReport", "DocumentReference"})
 _PROPOSED = frozenset({Verdict.CONCORDANT, Verdict.OPTION, Verdict.CONTRAINDICATED})
+_TIMING_WORDS = {
+    Timing.ON_TIME: "Radiotherapy is to start within 6 weeks of surgery.",
+    Timing.TARGET_PASSED: "The 6 weeks from surgery to radiotherapy are over.",
+    Timing.LATE: "More than 12 weeks have passed since surgery.",
+    Timing.UNKNOWN: "The time since surgery is not known.",
+}
 _MODELS: Mapping[str, type[BaseModel]] = {
     "CarePlan": CarePlan,
     "Device": Device,
@@ -113,6 +131,17 @@ def account_of(
         quarantined=tuple((reason, reasons.count(reason)) for reason in sorted(set(reasons))),
         input_digest=input_digest,
     )
+
+
+def _band(incidence: CumulativeIncidence) -> Json:
+    """The extension of a prediction whose model says how sure it is, else nothing."""
+    if incidence.low is None or incidence.high is None:
+        return {}
+    ends = {
+        name: {"value": to_percent(end), "unit": "%", "system": "http://unitsofmeasure.org", "code": "%"}
+        for name, end in (("low", incidence.low), ("high", incidence.high))
+    }
+    return {"extension": [{"url": FORECAST_BAND, "valueRange": ends}]}
 
 
 def to_percent(probability: float) -> Decimal:
@@ -340,12 +369,19 @@ class _Writer:
         wording = self.delivery.outcomes[incidence.outcome]
         start = self.forecast.landmark.time
         written: Json = {
+            **_band(incidence),
             "outcome": self._concept(wording.title, wording.coding),
             "probabilityDecimal": to_percent(incidence.probability),
             "whenPeriod": {"start": _instant(start), "end": _instant(_months_later(start, incidence.horizon))},
         }
         rationale = _rationale(self.forecast.drivers, incidence)
         return written if rationale is None else {**written, "rationale": rationale}
+
+    def _band_in_words(self, incidence: CumulativeIncidence) -> str:
+        """One band; only its ends, for the number between them stands in its prediction."""
+        title = self.delivery.outcomes[incidence.outcome].title.lower()
+        low, high = (to_percent(end or 0.0) for end in (incidence.low, incidence.high))
+        return f"{title} at {incidence.horizon} months {low} to {high} %"
 
     def _account_sentences(self) -> Iterable[str]:
         """Say how far the numbers carry, what was missing, and what was read but not used."""
@@ -354,6 +390,11 @@ class _Writer:
         yield f"Model trained on {self.forecast.model.training_data} data."
         if self.forecast.drivers is not None:
             yield self.delivery.texts["drivers"]
+        if self.forecast.typicality is not None:
+            unusual = to_percent(self.forecast.typicality)
+            yield f"Patients in the training data whose findings are at least as unusual: {unusual} %."
+        if banded := [self._band_in_words(one) for one in self.forecast.incidences if one.low is not None]:
+            yield f"Range of models refitted on resampled patients, 10 to 90 %: {'; '.join(banded)}."
         missing = ", ".join(self.forecast.missing) or "none"
         yield f"Model inputs not known at the landmark: {missing}."
         unused = ", ".join(f"{reason} {count}" for reason, count in self.account.quarantined) or "none"
@@ -375,6 +416,8 @@ class _Writer:
         yield self.delivery.labels[self.mode]
         yield self.delivery.texts["review"]
         yield from (_sentence(reason) for reason in self.proposal.reasons)
+        yield from (_gate_words(outcome) for outcome in self.proposal.gates)
+        yield from self._prediction_sentences()
         for entry in self.proposal.actions:
             if entry.verdict not in _PROPOSED:
                 words = " ".join(reason.sentence for reason in entry.reasons)
@@ -383,6 +426,16 @@ class _Writer:
         unverified = self._unverified()
         if unverified:
             yield f"Codes whose meaning still has to be verified: {', '.join(unverified)}."
+
+    def _prediction_sentences(self) -> Iterable[str]:
+        """The model's own numbers, apart from the trials' and never under an action."""
+        if MONTHS not in self.forecast.landmark.horizons:
+            return
+        titles = {outcome: self.delivery.outcomes[outcome].title.lower() for outcome in Outcome}
+        named = ", ".join(
+            f"{title} {to_percent(self.forecast.probability(outcome, MONTHS))} %" for outcome, title in titles.items()
+        )
+        yield f"Model prediction at {MONTHS} months, whatever the treatment: {named}. {self.delivery.texts['effects']}"
 
     def _unverified(self) -> list[str]:
         rows: list[Action | Visit] = [self.policy.action(entry.action) for entry in self.proposal.actions]
@@ -404,9 +457,20 @@ class _Writer:
             ],
             "status": "not-started",
             "doNotPerform": entry.verdict is Verdict.CONTRAINDICATED,
-            "description": _verdict_words(entry, action),
+            **self._start_window(entry.action),
+            "description": _verdict_words(entry, action, self._regimen(entry.action)),
         }
         return _without_empty(detail)
+
+    def _regimen(self, action: str) -> TreatmentRegimen | None:
+        return next((regimen for regimen in self.proposal.regimens if regimen.action == action), None)
+
+    def _start_window(self, action: str) -> Json:
+        """The days in which radiotherapy would start in time; nothing where that time is over or not known."""
+        regimen = self._regimen(action)
+        if regimen is None or regimen.start_by is None or regimen.timing is not Timing.ON_TIME:
+            return {}
+        return {"scheduledPeriod": {"start": self._landmark, "end": _instant(regimen.start_by)}}
 
     def _visit_activities(self) -> Iterable[Json]:
         return ({"detail": self._visit_detail(visit)} for visit in self.proposal.follow_up)
@@ -549,10 +613,33 @@ def _points(change: float) -> int:
     return int((Decimal(change) * 100).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
 
 
-def _verdict_words(entry: ActionVerdict, action: Action) -> str:
+def _verdict_words(entry: ActionVerdict, action: Action, regimen: TreatmentRegimen | None) -> str:
     words = " ".join(reason.sentence for reason in entry.reasons)
     evidence = f" Evidence: {', '.join(action.evidence)}." if action.evidence else ""
-    return f"{entry.verdict.value}: {words} {action.regimen}{evidence}"
+    spelled = "" if regimen is None else f" {' '.join(_regimen_words(regimen))}"
+    return f"{entry.verdict.value}: {words} {action.regimen}{evidence}{spelled}"
+
+
+def _regimen_words(regimen: TreatmentRegimen) -> Iterable[str]:
+    """Dose, schedule, start and alternatives, then the trials' averages, which are named as such."""
+    parts = [dose_words(regimen.radiotherapy)] if regimen.radiotherapy else []
+    parts += [drug_words(drug) for drug in regimen.drugs]
+    if parts:
+        yield f"Prescription: {'; '.join(parts)}."
+    if regimen.start_by is not None:
+        yield f"{_TIMING_WORDS[regimen.timing]} Start by {_instant(regimen.start_by)[:10]} to meet the target."
+    if regimen.alternatives:
+        yield f"Also proposed by the rules: {', '.join(regimen.alternatives)}."
+    for effect in regimen.effects:
+        yield effect_words(effect)
+    if regimen.radiotherapy is not None or regimen.drugs:
+        yield f"Competing mortality: {regimen.competing}"
+
+
+def _gate_words(outcome: GateOutcome) -> str:
+    if outcome.state is not GateState.STOPPED:
+        return f"Gate {outcome.gate.value}: {outcome.state.value.replace('-', ' ')}."
+    return f"Gate {outcome.gate.value}: stopped, {outcome.code}. {outcome.sentence} To resolve: {outcome.resolve}"
 
 
 def _sentence(reason: RuleReason) -> str:

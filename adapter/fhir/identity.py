@@ -8,7 +8,7 @@ import msgspec
 
 from adapter.domain.ids import PatientId
 from adapter.domain.record import RawResource
-from adapter.errors import AmbiguousPatient
+from adapter.errors import AmbiguousPatient, NoSuchPatient
 from adapter.fhir.client import FhirClient
 from adapter.fhir.replies import Gone
 from adapter.fhir.resource import patient_in
@@ -97,9 +97,9 @@ def _follow(client: FhirClient, patient_id: PatientId) -> list[RawResource]:
             raise AmbiguousPatient(f"Patient/{patient_id}: replaced-by links lead in a circle")
         resource = client.read("Patient", current)
         if resource is None:
-            raise AmbiguousPatient(f"Patient/{current} is not on the server")
+            raise NoSuchPatient(f"Patient/{current} is not on the server")
         if isinstance(resource, Gone):
-            raise AmbiguousPatient(f"Patient/{current} was deleted")
+            raise NoSuchPatient(f"Patient/{current} was deleted")
         chain.append(resource)
         successors = _linked(client.base_url, resource, "replaced-by")
         if len(successors) > 1:

@@ -28,6 +28,7 @@ from adapter.fhir.entries import (
     without_id,
 )
 from adapter.fhir.replies import Gone
+from adapter.moments import Moment, reach
 
 _ATTEMPTS = 3
 _PROVENANCE_SEARCH = ("target", "agent")
@@ -163,6 +164,7 @@ class _OneByOneById(_ById):
         references = _server_references(held)
         for entry in absent:
             client.put(entry.resource_type, entry.resource_id, with_references(entry, references))
+            reach(Moment.BETWEEN_WRITES)
 
 
 class _TriedById:
@@ -224,6 +226,7 @@ class _OneByOneByIdentifier(_ByIdentifier):
             if reply.version is None:
                 raise UnknownOutcome(f"{entry.resource_type} was written without an id in the reply")
             known[entry.reference] = reply.version
+            reach(Moment.BETWEEN_WRITES)
 
 
 def _found_by_identifier(client: FhirClient, entries: tuple[WriteEntry, ...], known: _Held) -> _Held:

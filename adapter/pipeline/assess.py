@@ -61,7 +61,7 @@ def retrieve(case_file: CaseFile, ports: Ports) -> StepResult:
     return _kept(replace(case_file, series=tuple(series), image_notes=notes), ports)
 
 
-def conclude(case_file: CaseFile, ports: Ports) -> StepResult:
+def conclude(case_file: CaseFile, ports: DecisionPorts) -> StepResult:
     """Steps 11 to 18: forecast, proposal and transaction, sealed."""
     decision = decided(case_file, ports)
     if isinstance(decision, Skipped):

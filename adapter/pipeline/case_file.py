@@ -61,6 +61,14 @@ def unseal(content: bytes, kind: type[_Kept]) -> _Kept:
         raise BadStore(f"a case file is not a {kind.__name__}") from error
 
 
+def stored_bundle(case_file_digest: str, files: CaseFiles) -> TransactionBundle:
+    """What a stored case sent, or would have sent. Raises BadStore where it ended before there was anything to send."""
+    case_file = unseal(files.recall(case_file_digest), CaseFile)
+    if case_file.bundle is None:
+        raise BadStore("the case ended without a transaction: there is nothing to show or compare")
+    return unseal(files.recall(case_file.bundle), TransactionBundle)
+
+
 def reach(case_file_digest: str, files: CaseFiles) -> Iterator[str]:
     """The digest itself and every digest it leads to: what a case needs to be decided again."""
     yield case_file_digest

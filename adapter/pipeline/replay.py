@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adapter.domain.outcome import Skipped, TransactionBundle
+from adapter.domain.outcome import Skipped
 from adapter.errors import BadStore
 from adapter.pipeline.assess import decided
-from adapter.pipeline.case_file import CaseFile, unseal
+from adapter.pipeline.case_file import CaseFile, stored_bundle, unseal
 from adapter.pipeline.ports import DecisionPorts
 
 
@@ -27,14 +27,14 @@ def replay(case_file_digest: str, ports: DecisionPorts) -> Replay:
     Raises BadStore when the case has no transaction, or was decided by another model or under another practice: then
     equal bytes cannot be promised, and the versions that would be needed are named.
     """
-    case_file = unseal(ports.files.recall(case_file_digest), CaseFile)
-    if case_file.bundle is None:
-        raise BadStore("the case ended without a transaction: there is nothing to compare")
+    case_file, then = (
+        unseal(ports.files.recall(case_file_digest), CaseFile),
+        stored_bundle(case_file_digest, ports.files),
+    )
     if case_file.model != ports.predictor.identity.digest:
         raise BadStore(f"the case was decided by the model with manifest {case_file.model[:12]}: install that bundle")
     if case_file.practice != ports.practice.digest:
         raise BadStore(f"the case was decided under practice {case_file.practice[:12]}: use its mappings and settings")
-    then = unseal(ports.files.recall(case_file.bundle), TransactionBundle)
     decision = decided(case_file, ports)
     now = b"" if isinstance(decision, Skipped) else decision.bundle.content
     return Replay(

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 
 from adapter.domain.ids import ResourceVersion
 from adapter.domain.outcome import Abstained, Case, DeadLetter, Delivered, Settled, Skipped, WriteReceipt
-from adapter.engine.queue import SETTLED, Checkpoint, Transaction
+from adapter.engine.queue import SETTLED, STEPS, Checkpoint, Transaction
 from adapter.engine.steps import RetryPolicy, attempt
-from adapter.errors import AdjuvantError, BadData, SeriesIncomplete, place_of
+from adapter.errors import AdjuvantError, BadData, SeriesIncomplete, Transient, place_of
+from adapter.moments import Moment, reach
 from adapter.pipeline.assess import StepResult, conclude, deliver, gather, retrieve
 from adapter.pipeline.case_file import CaseFile, unseal
-from adapter.pipeline.ports import Ports
+from adapter.pipeline.ports import DecisionPorts, Ports
 from adapter.store.ledger import Ledger
 
 _CASE_FILE = "case_file"
-_MOST_CRASHES = 3
+_MOST_CRASHES = 10  # of a whole worker; a decision, which runs native code, has its own process and three tries there
 Watching = Callable[[Case, str, Settled | None], None]
 """Called when a step of a case begins, and when the case is settled (step `settled`)."""
 
@@ -34,29 +36,31 @@ class AssessmentWork:
         retries: RetryPolicy,
         wait: Callable[[float], bool],
         watching: Watching,
+        decide: Callable[[str], StepResult] | None = None,
     ) -> None:
-        """wait: sleeps, returns True when the service is stopping. watching: sees progress; must not raise."""
+        """wait: sleeps, returns True when the service is stopping. watching: sees progress; must not raise.
+
+        decide: the third step of the case file with this digest, where it runs elsewhere than here.
+        """
         self._ports = ports
         self._ledger = ledger
         self._retries = retries
         self._wait = wait
         self._watching = watching
+        self._decide = decide or partial(conclude_stored, ports=ports)
 
     def run_step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
         """One of the four steps; an error that no retry mends becomes the outcome, a bug of ours included."""
         self._watching(case, name, None)
+        self._ledger.begin_step(case, 1 + STEPS.index(name))
         case_file = str(checkpoint[_CASE_FILE]) if _CASE_FILE in checkpoint else None
         try:
             result = attempt(lambda: self._once(name, case, case_file), self._retries, wait=self._wait)
-        except AdjuvantError as error:
+        except Exception as error:
+            # left to the engine, a bug's message would be stored, and may hold a patient's data
             settled = outcome_of(error)
             structlog.get_logger().warning("case ended", case=case.case_id, step=name, reason=settled.reason)
             return {_CASE_FILE: case_file, SETTLED: as_json(settled)}
-        except Exception as error:
-            # a bug, and no reason to hang: the engine would store the message, which may hold a patient's data
-            bug = DeadLetter(reason="unexpected-error", detail=place_of(error))
-            structlog.get_logger().error("case ended by a bug", case=case.case_id, step=name, detail=bug.detail)
-            return {_CASE_FILE: case_file, SETTLED: as_json(bug)}
         ended = {SETTLED: as_json(result.settled)} if result.settled else {}
         return {_CASE_FILE: result.case_file, **ended}
 
@@ -65,6 +69,13 @@ class AssessmentWork:
             return gather(case, self._ports)
         if case_file_digest is None:
             raise ValueError(f"step {name} comes after gather, and there is no case file")
+        if name == "decide":
+            reach(Moment.BEFORE_DECISION)
+            decided = self._decide(case_file_digest)
+            reach(Moment.DECIDED)
+            return decided
+        if name == "deliver":
+            reach(Moment.BEFORE_DELIVERY)
         case_file = unseal(self._ports.files.recall(case_file_digest), CaseFile)
         return _STEPS[name](case_file, self._ports)
 
@@ -80,7 +91,7 @@ class AssessmentWork:
         self._watching(case, "settled", settled)
 
     def may_continue(self, case: Case, finished_steps: int) -> bool:
-        """A poison case that takes its worker down three times at one point is closed; all others go on."""
+        """A poison case in whose step a worker dies again and again is closed; all others go on."""
         crashes = self._ledger.count_crash(case, finished_steps)
         if crashes < _MOST_CRASHES:
             return True
@@ -91,13 +102,24 @@ class AssessmentWork:
 
 _STEPS: Mapping[str, Callable[[CaseFile, Ports], StepResult]] = {
     "retrieve": retrieve,
-    "decide": conclude,
     "deliver": deliver,
 }
 
 
-def outcome_of(error: AdjuvantError) -> Abstained | DeadLetter:
+def conclude_stored(case_file_digest: str, ports: DecisionPorts) -> StepResult:
+    """The third step from the store alone. Raises Transient; every other end, a bug of ours included, is an outcome."""
+    try:
+        return conclude(unseal(ports.files.recall(case_file_digest), CaseFile), ports)
+    except Transient:
+        raise
+    except Exception as error:
+        return StepResult(case_file=case_file_digest, settled=outcome_of(error))
+
+
+def outcome_of(error: Exception) -> Abstained | DeadLetter:
     """How a case ends on an error that no retry mends: bad or incomplete data abstains, the rest waits for a person."""
+    if not isinstance(error, AdjuvantError):
+        return DeadLetter(reason="unexpected-error", detail=place_of(error))
     reason = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
     if isinstance(error, BadData | SeriesIncomplete):
         return Abstained(reason=reason, detail=str(error))

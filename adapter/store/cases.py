@@ -85,11 +85,22 @@ def settle(session: Session, ended: Case, settled: Settled, *, case_file: str | 
     )
 
 
+def begin_step(session: Session, running: Case, finished_steps: int) -> None:
+    """A worker begins the step after so many finished ones, the start included."""
+    session.execute(update(CaseRow).where(col(CaseRow.case_id) == running.case_id).values(begun_after=finished_steps))
+
+
 def count_crash(session: Session, crashed: Case, finished_steps: int) -> int:
-    """Count one more death of a worker on this case; getting further than at the last one starts the count again."""
+    """Count one more death of a worker on this case; getting further than at the last one starts the count again.
+
+    A case of which the dead worker had begun no step yet only waited there: nothing is counted.
+    """
     row = session.get(CaseRow, crashed.case_id)
     if row is None:
         return 0
+    if row.begun_after != finished_steps:
+        return row.crashes
+    row.begun_after = 0
     row.crashes = 1 if finished_steps > row.crashed_after else row.crashes + 1
     row.crashed_after = finished_steps
     session.add(row)
@@ -109,6 +120,7 @@ def _write_waiting(session: Session, wanted: Case) -> None:
             resources="",
             crashes=0,
             crashed_after=0,
+            begun_after=0,
         )
         .on_conflict_do_nothing(index_elements=["case_id"])
     )

@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
 
 from adapter.errors import BadStore, StoreUnavailable
+from adapter.moments import Moment, reach
 
 _BUSY_MILLISECONDS = 30_000
 _MIGRATION_KEY = 7_532_928  # any number that no other program locks
@@ -132,6 +133,7 @@ def _alone(engine: Engine) -> Iterator[Connection]:
             except BaseException:
                 connection.exec_driver_sql("ROLLBACK")
                 raise
+            reach(Moment.MIGRATING)
             connection.exec_driver_sql("COMMIT")
     else:
         with engine.begin() as connection:

@@ -22,6 +22,7 @@ from adapter.store.cases import (
     SKIPPED,
     TERMINAL,
     WAITING,
+    begin_step,
     count_crash,
     mark_started,
     request_case,
@@ -92,6 +93,12 @@ class Ledger:
         with store_session(self._engine) as session:
             self.mark_started(session, case)
             self.settle(session, case, settled, case_file)
+            session.commit()
+
+    def begin_step(self, case: Case, finished_steps: int) -> None:
+        """Write down that a worker begins the step after so many finished ones, the start included."""
+        with store_session(self._engine) as session:
+            begin_step(session, case, finished_steps)
             session.commit()
 
     def count_crash(self, case: Case, finished_steps: int) -> int:

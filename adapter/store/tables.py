@@ -39,7 +39,8 @@ class PatientRow(SQLModel, table=True):
 class CaseRow(SQLModel, table=True):
     """One case and what became of it.
 
-    crashes: how often a worker died on it without getting further than crashed_after steps.
+    crashes: how often a worker died in one of its steps without getting further than crashed_after steps. begun_after:
+    how many steps had finished when one was begun last; 0 when none was begun since the last death was counted.
     """
 
     __tablename__ = "adjuvant_case"
@@ -56,6 +57,7 @@ class CaseRow(SQLModel, table=True):
     settled: datetime | None = Field(default=None, sa_type=AwareTime)
     crashes: int = 0
     crashed_after: int = 0
+    begun_after: int = 0
 
 
 class WorkerRow(SQLModel, table=True):

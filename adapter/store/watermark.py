@@ -9,6 +9,7 @@ from sqlmodel import Session, select
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, Watermark
+from adapter.moments import Moment, reach
 from adapter.store.cases import request_case
 from adapter.store.database import store_session
 from adapter.store.tables import RememberedRow, WatermarkRow
@@ -49,7 +50,9 @@ class WatermarkStore:
             self._remember(session, "person", {str(key): str(value) for key, value in people.items()})
             self._remember(session, "hash", hashes)
             session.merge(WatermarkRow(feed=self._feed, time=watermark.time))
+            reach(Moment.BEFORE_WATERMARK)
             session.commit()
+        reach(Moment.AFTER_WATERMARK)
         return cases
 
     def _remember(self, session: Session, kind: str, content: Mapping[str, str]) -> None:

@@ -84,6 +84,10 @@ def test_one_patient_is_assessed_once_and_replayed(site: Path, hospital: Sandbox
     replayed = _run("replay", assessment.split("/_history")[0], "--config", site)
     assert replayed.returncode == 0, replayed.stderr
     assert "identical" in replayed.stdout
+    for suffix, start in (("html", b"<!doctype html>"), ("pdf", b"%PDF-")):
+        paper = site.with_name(f"page.{suffix}")
+        assert _run("page", assessment.split("/_history")[0], "--config", site, "--out", paper).returncode == 0
+        assert paper.read_bytes().startswith(start)
     counted = json.loads(_run("status", "--config", site, "--json").stdout)
     assert counted["delivered"] == 2
     forgotten = _run("cases", "forget", "patient-01", "--config", site)
@@ -113,6 +117,7 @@ def test_check_says_what_works(site: Path) -> None:
         (["assess", "../etc", "--config", "SITE"], 1, "not a legal FHIR id"),
         (["assess", "nobody", "--config", "SITE", "--json"], 0, ""),
         (["policy", "try", "absent.json"], 2, "is no case"),
+        (["page", "nonsense", "--config", "SITE", "--out", "page.docx"], 2, "ends in .html or .pdf"),
     ],
 )
 def test_an_error_is_one_sentence_and_an_exit_code(site: Path, arguments: list[str], code: int, sentence: str) -> None:
@@ -149,20 +154,22 @@ def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: Sandbo
     command = [sys.executable, "-m", "adapter", "run", "--config", str(site)]
     site.write_text(f"{site.read_text()}\n[watch]\npoll_seconds = 1\nquiet_seconds = 0\n[web]\nport = {free_port()}\n")
     service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while json.loads(_run("status", "--config", site, "--json").stdout)["delivered"] < 2:
-        assert time.monotonic() < deadline
-        assert service.poll() is None
-    asked_for = json.loads(_run("assess", "patient-01", "--config", site, "--json").stdout)
-    assert [case["case"] for case in asked_for["cases"]] == ["patient-01:2"]
-    assert asked_for["delivered"] == 1
-    assessment = next(ref for ref in asked_for["cases"][0]["resources"] if ref.startswith("RiskAssessment"))
-    assert "identical" in _run("replay", assessment.split("/_history")[0], "--config", site).stdout
-    forgotten = _run("cases", "forget", "patient-01", "--config", site)
-    assert (forgotten.returncode, "is in use by process" in forgotten.stderr) == (2, True)
-    asked = time.monotonic()
-    service.send_signal(signal.SIGTERM)
-    _, errors = service.communicate(timeout=20)
+    try:
+        deadline = time.monotonic() + 60
+        while json.loads(_run("status", "--config", site, "--json").stdout)["delivered"] < 2:
+            assert time.monotonic() < deadline
+            assert service.poll() is None
+        asked_for = json.loads(_run("assess", "patient-01", "--config", site, "--json").stdout)
+        assert [case["case"] for case in asked_for["cases"]] == ["patient-01:2"]
+        assert asked_for["delivered"] == 1
+        assessment = next(ref for ref in asked_for["cases"][0]["resources"] if ref.startswith("RiskAssessment"))
+        assert "identical" in _run("replay", assessment.split("/_history")[0], "--config", site).stdout
+        forgotten = _run("cases", "forget", "patient-01", "--config", site)
+        assert (forgotten.returncode, "is in use by process" in forgotten.stderr) == (2, True)
+    finally:
+        asked = time.monotonic()
+        service.send_signal(signal.SIGTERM)
+        _, errors = service.communicate(timeout=20)
     assert service.returncode == 0, errors
     assert time.monotonic() - asked < 10
     assert "Simulated" not in errors  # no name of any patient in a log

@@ -31,6 +31,7 @@ def test_the_example_is_a_configuration_that_works(tmp_path: Path) -> None:
         ({"cohort": {}}, "cohort: give exactly one"),
         ({"cohort": {"patients": ["Patient/a"], "group": "Group/b"}}, "cohort: give exactly one"),
         ({"dicom": {"ae_title": "MUCH TOO LONG A TITLE"}}, "dicom.ae_title"),
+        ({"dicom": {"tls_key": "k.pem"}}, "dicom: give tls_certificate, tls_key and tls_authorities, or none"),
         ({"pacs": {"host": "h", "port": 0, "ae_title": "A"}}, "pacs.port"),
         ({"mode": "live"}, "live mode refuses plain http"),
     ],

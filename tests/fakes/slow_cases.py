@@ -19,7 +19,7 @@ from pathlib import Path
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, DeadLetter, Skipped
-from adapter.engine.queue import CaseQueue, Checkpoint, QueueOptions, Transaction
+from adapter.engine.queue import STEPS, CaseQueue, Checkpoint, QueueOptions, Transaction
 from adapter.engine.steps import RetryPolicy, attempt
 from adapter.errors import PeerUnavailable
 from adapter.store.database import open_database
@@ -41,6 +41,7 @@ class SlowWork:
 
     def run_step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
         """Sleep between two lines of trace."""
+        self._ledger.begin_step(case, 1 + STEPS.index(name))
         self._write(f"{case.case_id} {name} begin")
         if case.patient_id == "p0" and name == "retrieve":
             self._trouble()

@@ -162,12 +162,15 @@ def test_no_bundle_at_all_is_refused(tmp_path: Path) -> None:
         shipped_bundle(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["recurrence", "death_without_recurrence", "death"])
+@pytest.mark.parametrize("name", ["recurrence", "death_without_recurrence", "death", "low", "high", "typicality"])
 @pytest.mark.parametrize("difference", [2e-5, float("nan")])
 def test_a_model_that_has_drifted_from_its_golden_vectors_is_refused(copy: Path, name: str, difference: float) -> None:
     """Hashes in order, but a number of this machine is off by more than 1e-5: no patient is asked of it."""
     golden = json.loads((copy / "golden.json").read_text())
-    golden["outputs"][name][2][5] += difference
+    row = golden["outputs"][name][2]
+    while isinstance(row[-1], list):
+        row = row[-1]
+    row[-1] += difference
     (copy / "golden.json").write_text(json.dumps(golden))
     digest = hashlib.sha256((copy / "golden.json").read_bytes()).hexdigest()
     _manifest(copy, lambda manifest: manifest["files"].update({"golden.json": digest}))  # type: ignore[attr-defined]
@@ -180,3 +183,13 @@ def test_files_swapped_after_loading_change_nothing(copy: Path) -> None:
     bundle = load_bundle(copy)
     (copy / "risk.onnx").write_bytes(b"another model")
     assert Predictor(bundle).identity == bundle.identity
+
+
+def test_the_card_that_is_read_is_the_card_that_is_shipped() -> None:
+    """docs/model_card.md is the bundle's, to the last byte, and quotes what docs/evaluation.json measured."""
+    docs, card = Path(__file__).parents[2] / "docs", shipped_bundle() / "model_card.md"
+    assert (docs / "model_card.md").read_bytes() == card.read_bytes()
+    measured = json.loads((docs / "evaluation.json").read_text())
+    assert f"RFS C {measured['RFS harrell']:.3f}" in card.read_text()
+    assert f"OS C {measured['OS harrell']:.3f}" in card.read_text()
+    assert "not measured" not in card.read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from inference.artifact import load_bundle, shipped_bundle
+from inference.artifact import Bundle, load_bundle, shipped_bundle
 from inference.contract import BundleRefused, ContractBreach, ModelInput
-from inference.predictor import INPUTS, OUTPUTS, Predictor
+from inference.predictor import CURVES, INPUTS, OUTPUTS, Predictor
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,7 @@ def test_batches_of_any_size_agree(predictor: Predictor) -> None:
         for left, right in zip(predictor.predict_many(patients[:size]), alone, strict=False):
             np.testing.assert_allclose(left.recurrence, right.recurrence, atol=1e-6)
             np.testing.assert_allclose(left.death, right.death, atol=1e-6)
+            assert left.typicality == pytest.approx(right.typicality, abs=1e-5)
 
 
 def test_a_patient_about_whom_nothing_is_known_gets_a_finite_curve(predictor: Predictor) -> None:
@@ -111,6 +113,67 @@ def test_a_later_landmark_without_news_is_the_conditional_curve(predictor: Predi
         np.testing.assert_allclose(curve[: len(gained)], gained, atol=1e-5)
 
 
+def test_the_forecast_lies_inside_its_band(predictor: Predictor) -> None:
+    """At every quarter, of every outcome; and the band says something."""
+    output = predictor.predict(_inputs(predictor))
+    assert output.band is not None
+    curves = np.stack([getattr(output, name) for name in CURVES])
+    assert (output.band.low <= curves + 1e-6).all()
+    assert (curves <= output.band.high + 1e-6).all()
+    assert (output.band.high - output.band.low).max() > 0.005
+
+
+_ORDINARY = {
+    "age_at_surgery": 62.0, "male": 1.0, "smoking_current": 1.0, "smoking_never": 0.0, "oral_cavity": 1.0,
+    "oropharynx": 0.0, "hypopharynx": 0.0, "larynx": 0.0, "unknown_primary": 0.0, "pT": 2.0, "pN": 0.0,
+    "nodes_positive": 0.0, "depth_of_invasion": 8.0, "margin": 0.0, "lymphatic_invasion": 0.0,
+    "vascular_invasion": 0.0, "pni": 0.0, "grade": 2.0,
+}  # fmt: skip
+_BLOOD = {"hgb": 14.2, "wbc": 7.5, "neut": 5.0, "lymph": 1.7, "mono": 0.6, "eos": 0.15, "plt": 250.0, "rdw": 13.6}
+
+
+def _patient(predictor: Predictor, **changes: float) -> ModelInput:
+    patient, contract = _inputs(predictor, known=False), predictor.contract
+    for name, value in {**_ORDINARY, **_BLOOD, **changes}.items():
+        if name in _BLOOD:
+            place = [column.name for column in contract.sequence].index(name)
+            patient.sequence[-1, place], patient.sequence_mask[-1, place] = value, 1.0
+        else:
+            place = [entry.name for entry in contract.static].index(name)
+            patient.static[place], patient.static_mask[place] = value, 1.0
+    return patient
+
+
+def _typicality(predictor: Predictor, patient: ModelInput) -> float:
+    typicality = predictor.predict(patient).typicality
+    assert typicality is not None
+    return typicality
+
+
+def test_findings_no_patient_had_are_not_typical(predictor: Predictor) -> None:
+    """An ordinary patient is; one of 110 years with a haemoglobin of 40 is not, and is told so, not refused."""
+    assert _typicality(predictor, _patient(predictor)) > 0.3
+    assert _typicality(predictor, _patient(predictor, age_at_surgery=110.0, hgb=40.0)) < 0.02
+
+
+def test_a_patient_about_whom_nothing_is_known_is_not_typical(predictor: Predictor) -> None:
+    """Without T, N and depth the forecast is that of the average, and says that this is unusual."""
+    assert _typicality(predictor, _inputs(predictor, known=False)) < 0.05
+
+
+def test_the_forecast_follows_what_clinicians_know(predictor: Predictor) -> None:
+    """More nodes, extranodal extension, a positive margin, anaemia, age, depth: each raises the risk of death."""
+    ordinary = predictor.predict(_patient(predictor)).death[11]
+    for changes in (
+        {"pN": 2.0, "nodes_positive": 4.0, "ene": 1.0},
+        {"margin": 1.0},
+        {"hgb": 10.0},
+        {"age_at_surgery": 82.0},
+        {"pT": 4.0, "depth_of_invasion": 25.0},
+    ):
+        assert predictor.predict(_patient(predictor, **changes)).death[11] > ordinary, changes
+
+
 def test_double_precision_is_refused(predictor: Predictor) -> None:
     """The contract is float32: a silent cast would change the last bits between machines."""
     patient = _inputs(predictor)
@@ -118,54 +181,76 @@ def test_double_precision_is_refused(predictor: Predictor) -> None:
         predictor.predict(replace(patient, static=patient.static.astype(np.float64)))
 
 
-def _graph_that_answers(curves: np.ndarray, contract_inputs: onnx.ModelProto) -> bytes:
-    """A graph with the contract's inputs whose three outputs are given rows, whatever comes in."""
-    constants = [
-        helper.make_tensor(f"value_{name}", TensorProto.FLOAT, curve.shape, curve.ravel().tolist())
-        for name, curve in zip(OUTPUTS, curves, strict=True)
-    ]
-    nodes = []
-    for name in OUTPUTS:
+def _graph_that_answers(outputs: Mapping[str, np.ndarray], contract_inputs: onnx.ModelProto) -> bytes:
+    """A graph with the contract's inputs whose outputs are given rows, whatever comes in."""
+    constants, nodes = [], []
+    for name, value in outputs.items():
+        row = value.astype(np.float32)
+        sizes = helper.make_tensor(f"width_{name}", TensorProto.INT64, [row.ndim], list(row.shape))
+        constants += [helper.make_tensor(f"value_{name}", TensorProto.FLOAT, [1, *row.shape], row.ravel()), sizes]
         nodes.append(helper.make_node("Shape", ["years_since_surgery"], [f"shape_{name}"], end=1))
-        nodes.append(helper.make_node("Concat", [f"shape_{name}", "width"], [f"size_{name}"], axis=0))
+        nodes.append(helper.make_node("Concat", [f"shape_{name}", f"width_{name}"], [f"size_{name}"], axis=0))
         nodes.append(helper.make_node("Expand", [f"value_{name}", f"size_{name}"], [name]))
-    width = helper.make_tensor("width", TensorProto.INT64, [1], [curves.shape[-1]])
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in OUTPUTS]
-    graph = helper.make_graph(nodes, "answers", list(contract_inputs.graph.input), outputs, [*constants, width])
+    told = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in OUTPUTS]
+    graph = helper.make_graph(nodes, "answers", list(contract_inputs.graph.input), told, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     content: bytes = model.SerializeToString()
     return content
 
 
-def _curves(quarters: int) -> np.ndarray:
-    rising = np.linspace(0.01, 0.3, quarters, dtype=np.float32)
-    return np.stack([rising, rising, rising])[:, None, :]
+def _answers(quarters: int = 20) -> dict[str, np.ndarray]:
+    rising = np.linspace(0.01, 0.3, quarters)
+    band = np.stack([rising, rising, rising])
+    curves = {name: rising.copy() for name in CURVES}
+    return {**curves, "low": band * 0.9, "high": band * 1.1, "typicality": np.array([0.4])}
 
 
-@pytest.mark.parametrize(
-    ("spoil", "quarters"),
-    [
-        (lambda curves: curves.__setitem__((0, 0, 3), np.nan), 20),
-        (lambda curves: curves.__setitem__((1, 0, 19), 1.5), 20),
-        (lambda curves: curves.__setitem__((2, 0, 10), 0.0), 20),
-        (lambda curves: curves.__setitem__((slice(0, 2), 0, 19), 0.6), 20),
-        (lambda _: None, 19),
-    ],
-    ids=["not finite", "above one", "falling", "more than certain", "wrong shape"],
-)
-def test_a_graph_that_answers_nonsense_is_refused_at_load(tmp_path: Path, spoil: object, quarters: int) -> None:
-    """The golden run already holds every output to its law, so such a model never meets a patient."""
-    folder = tmp_path / "bundle"
+def _with(name: str, place: int | tuple[int, int], value: float) -> dict[str, np.ndarray]:
+    answers = _answers()
+    answers[name][place] = value
+    return answers
+
+
+def _bundle_that_answers(folder: Path, answers: Mapping[str, np.ndarray]) -> Bundle:
     shutil.copytree(shipped_bundle(), folder)
-    curves = _curves(quarters)
-    spoil(curves)  # type: ignore[operator]
-    graph = _graph_that_answers(curves, onnx.load(folder / "risk.onnx"))
+    graph = _graph_that_answers(answers, onnx.load(folder / "risk.onnx"))
     (folder / "risk.onnx").write_bytes(graph)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"]["risk.onnx"] = hashlib.sha256(graph).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleRefused, match="golden"):
-        Predictor(load_bundle(folder))
+    return load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("answers", "complaint"),
+    [
+        (_with("recurrence", 3, np.nan), "recurrence is not a probability"),
+        (_with("death_without_recurrence", 19, 1.5), "death_without_recurrence is not a probability"),
+        (_with("death", 10, 0.0), "death falls with the horizon"),
+        (_with("low", (0, 10), 0.0), "low falls with the horizon"),
+        (_with("high", (2, 19), np.nan), "high is not a probability"),
+        (_with("typicality", 0, 1.2), "typicality is not a probability"),
+        ({**_answers(), "low": _answers()["high"]}, "outside its band"),
+        (
+            {**_answers(), **dict.fromkeys(CURVES[:2], np.linspace(0.01, 0.6, 20)), "high": np.ones((3, 20))},
+            "certainty",
+        ),
+        (_answers(19), "recurrence has another shape"),
+    ],
+)
+def test_a_graph_that_answers_nonsense_is_refused_at_load(
+    tmp_path: Path, answers: Mapping[str, np.ndarray], complaint: str
+) -> None:
+    """The golden run already holds every output to its law, so such a model never meets a patient."""
+    with pytest.raises(BundleRefused, match="fails on its golden vectors") as refused:
+        Predictor(_bundle_that_answers(tmp_path / "bundle", answers))
+    assert complaint in str(refused.value.__cause__)
+
+
+def test_a_graph_that_answers_something_else_is_refused_at_load(tmp_path: Path) -> None:
+    """Lawful curves, and not those of the golden vectors."""
+    with pytest.raises(BundleRefused, match="recurrence differs from its golden vector"):
+        Predictor(_bundle_that_answers(tmp_path / "bundle", _answers()))
 
 
 def test_a_graph_with_other_inputs_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from tests.peers.network import Network, open_network
 from tests.peers.process import Process, answers, free_port, require_tool
 
 AE_TITLE = "ORTHANC"
+Secured = Callable[[str, str], Mapping[str, object]]
+"""The keys of its configuration that make DICOM run over TLS, from its address and ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +30,9 @@ class Orthanc:
     process: Process
     network: Network
 
-    def allow(self, ae_title: str, port: int) -> None:
+    def allow(self, ae_title: str, port: int, *, tls: bool = False) -> None:
         """Make our AE a known modality: a C-MOVE destination and a permitted caller."""
-        modality = {"AET": ae_title, "Host": self.our_address, "Port": port}
+        modality = {"AET": ae_title, "Host": self.our_address, "Port": port, "UseDicomTls": tls}
         httpx.put(f"{self.http_url}/modalities/{ae_title}", json=modality, timeout=10).raise_for_status()
 
     def upload(self, content: bytes) -> None:
@@ -51,7 +54,7 @@ class Orthanc:
         self.network.close()
 
 
-def start_orthanc(folder: Path) -> Orthanc:
+def start_orthanc(folder: Path, secured: Secured | None = None) -> Orthanc:
     """Start it with an own configuration and wait until HTTP and DICOM answer."""
     program = require_tool("Orthanc")
     network = open_network()
@@ -74,6 +77,7 @@ def start_orthanc(folder: Path) -> Orthanc:
         "AuthenticationEnabled": False,
         "OverwriteInstances": False,
         "ConcurrentJobs": 2,
+        **(secured(network.peer_address, network.our_address) if secured else {}),
     }
     path = folder / "orthanc.json"
     path.write_text(json.dumps(configuration))

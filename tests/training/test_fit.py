@@ -53,6 +53,7 @@ def test_two_quick_trainings_give_the_same_bundle(data_folder: Path, tmp_path: P
     assert "not measured" in (tmp_path / "docs" / "model_card.md").read_text()
 
 
+@pytest.mark.timeout(900)  # twice six studies, each in processes of its own
 def test_a_quick_evaluation_goes_on_where_it_stopped(data_folder: Path, tmp_path: Path) -> None:
     """Every fold is kept: with one of them gone, only that one is computed again, and the page is the same."""
     arguments = ("--data", data_folder, "--docs", tmp_path / "docs", "--work", tmp_path / "work", "--quick")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from adapter.domain.landmark import Landmark
 from adapter.domain.risk import Outcome
 from adapter.errors import InvalidForecast
-from inference.contract import ModelOutput
+from inference.contract import ForecastBand, ModelOutput
 from tests.fakes.postoperative import LANDMARK, curves, forecast, timeline
 
 
@@ -81,3 +81,40 @@ def test_every_hazard_curve_is_readable(hazards: list[float]) -> None:
     output = ModelOutput(recurrence=recurrence, death_without_recurrence=without, death=without + after)
     risk = forecast(timeline(), output=output)
     assert 0.0 <= risk.probability(Outcome.DEATH, 60) <= 1.0
+
+
+def _banded(low: float, high: float) -> ModelOutput:
+    """Straight curves inside a band that is a fraction lower and higher."""
+    straight = curves()
+    stacked = np.stack([straight.recurrence, straight.death_without_recurrence, straight.death])
+    band = ForecastBand(low=stacked * np.float32(low), high=stacked * np.float32(high))
+    return replace(straight, band=band, typicality=0.4)
+
+
+def test_the_band_and_the_typicality_come_along() -> None:
+    """Read at the same quarter as the forecast: 0.4 after five years, 10 % either way."""
+    risk = forecast(timeline(), output=_banded(0.9, 1.1))
+    last = next(entry for entry in risk.incidences if (entry.outcome, entry.horizon) == (Outcome.RECURRENCE, 60))
+    assert last.low == pytest.approx(0.36, abs=1e-6)
+    assert last.high == pytest.approx(0.44, abs=1e-6)
+    assert risk.typicality == 0.4
+
+
+def test_a_model_that_tells_no_band_gives_none() -> None:
+    """Nothing is made up for it."""
+    risk = forecast(timeline())
+    assert {(entry.low, entry.high) for entry in risk.incidences} == {(None, None)}
+    assert risk.typicality is None
+
+
+def test_a_band_of_no_width_survives_rounding() -> None:
+    """A bound less than 1e-6 on the wrong side is the forecast itself."""
+    risk = forecast(timeline(), output=_banded(1.0 + 1e-6, 1.0 - 1e-6))
+    assert all(entry.low == entry.probability == entry.high for entry in risk.incidences)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.1, 1.2), (0.8, 0.9), (float("nan"), 1.1), (-1.0, 1.1)])
+def test_a_forecast_outside_its_band_is_refused(low: float, high: float) -> None:
+    """So is a bound that is no probability."""
+    with pytest.raises(InvalidForecast, match=r"outside its band|bound that is not"):
+        forecast(timeline(), output=_banded(low, high))

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter.decision.policy import Policy, features_read, load_policy
-from adapter.decision.propose import evaluate_features, policy_table, propose
+from adapter.decision.case import evaluate_features
+from adapter.decision.policy import Policy, load_policy
+from adapter.decision.propose import propose
+from adapter.decision.show import policy_table
 from adapter.decision.tables import SHIPPED
 from adapter.domain.period import Period
 from adapter.domain.plan import CarePlanProposal, RiskGroup, Verdict
 from adapter.domain.record import Diagnosis, ProcedureEvent
 from adapter.domain.tristate import TriState
 from tests.fakes.postoperative import LANDMARK, SURGERY, ZONE, curves, forecast, timeline, version
+from tests.fakes.vignettes import Vignette, vignettes
 
 _POLICY = load_policy()
 _GOOD = {Verdict.CONCORDANT, Verdict.OPTION}
@@ -55,6 +60,8 @@ _PATHOLOGY = st.fixed_dictionaries(
         "pni": st.sampled_from(["absent", "present", "multiple"]),
         "lvi": st.sampled_from(["absent", "present"]),
         "nodes_positive": st.integers(0, 6),
+        "nodes_examined": st.integers(0, 40),
+        "margin_cis": st.sampled_from(["R0", "R1"]),
         "node_levels": st.lists(st.sampled_from(["I", "II", "IV"]), min_size=1, unique=True),
         "days_since_surgery": st.integers(10, 110),
     }
@@ -65,13 +72,39 @@ _FUNCTION = st.fixed_dictionaries(
         "creatinine": st.floats(40.0, 400.0),
         "hearing_grade": st.integers(0, 4),
         "neuropathy_grade": st.integers(0, 3),
+        "nyha": st.integers(0, 4),
+        "site_group": st.sampled_from(["oral_cavity", "oropharynx", "larynx"]),
+        "p16": st.sampled_from(["positive", "negative"]),
+        "cisplatin_allergy": st.booleans(),
         "age_at_surgery": st.floats(19.0, 90.0),
         "neoadjuvant_ici": st.booleans(),
         "ici_contraindication": st.booleans(),
         "second_primary": st.booleans(),
     }
 )
+_PATHOLOGY_KEYS = ("pT", "pN", "ene_path", "margin_class", "margin_mm", "pni", "lvi", "nodes_positive", "node_levels")
+_GIVEN = sorted({*_FIT, *_PATHOLOGY_KEYS, "p16", "nodes_examined", "days_since_surgery"})
 _patients = st.builds(lambda pathology, function: {**_FIT, **pathology, **function}, _PATHOLOGY, _FUNCTION)
+
+
+_OVERRIDES = tempfile.TemporaryDirectory()
+_SITES = {
+    "shipped": "",
+    "egypt_2023": '[choices.cisplatin_panel]\nvalue = "egypt_2023"\n',
+    "ctoo_2023": '[choices.cisplatin_panel]\nvalue = "ctoo_2023"\n',
+    "adopts-1-mm": "[switches.adopt_positive_margin_mm]\nvalue = true\n",
+}
+
+
+def _site(name: str) -> Policy:
+    folder = Path(_OVERRIDES.name) / name
+    folder.mkdir(exist_ok=True)
+    (folder / "rules.toml").write_text(_SITES[name])
+    return load_policy(site_folder=folder)
+
+
+_POLICIES = [_site(name) for name in _SITES]
+_policies = st.sampled_from(_POLICIES)
 
 
 def _verdicts(features: Mapping[str, object], policy: Policy = _POLICY) -> dict[str, Verdict]:
@@ -79,11 +112,11 @@ def _verdicts(features: Mapping[str, object], policy: Policy = _POLICY) -> dict[
     return {entry.action: entry.verdict for entry in decision.actions}
 
 
-@given(patient=_patients, gone=st.sets(st.sampled_from(sorted(features_read(_POLICY))), max_size=6))
-def test_missing_data_never_buys_a_treatment(patient: Mapping[str, object], gone: set[str]) -> None:
+@given(patient=_patients, gone=st.sets(st.sampled_from(_GIVEN), max_size=6), policy=_policies)
+def test_missing_data_never_buys_a_treatment(patient: Mapping[str, object], gone: set[str], policy: Policy) -> None:
     """What is proposed without some findings is proposed with them too: doubt only ever leads to the board."""
-    more = _verdicts(patient)
-    less = _verdicts({name: value for name, value in patient.items() if name not in gone})
+    more = _verdicts(patient, policy)
+    less = _verdicts({name: value for name, value in patient.items() if name not in gone}, policy)
     for action, verdict in less.items():
         if verdict in _GOOD and action != "MDT":
             assert more[action] is verdict, action
@@ -91,20 +124,88 @@ def test_missing_data_never_buys_a_treatment(patient: Mapping[str, object], gone
         assert more["MDT"] is Verdict.OPTION
 
 
-@given(patient=_patients, factor=st.floats(1.0, 5.0))
-def test_worse_kidneys_never_add_cisplatin(patient: Mapping[str, object], factor: float) -> None:
+def _overturned(case: Vignette) -> bool:
+    """Cases that hold one question answered twice; the site or the chart has accepted that one answer may yield."""
+    return case.policy.infers_ene or case.name == "high-clearances-disagree"
+
+
+_STEADY = [case for case in vignettes() if not _overturned(case)]
+
+
+def _gained(case: Vignette, gone: Iterable[str]) -> set[str]:
+    full = _verdicts(case.features, case.policy)
+    less = _verdicts({name: value for name, value in case.features.items() if name not in set(gone)}, case.policy)
+    return {
+        action
+        for action, verdict in less.items()
+        if verdict in _GOOD and action != "MDT" and full[action] is not verdict
+    }
+
+
+@pytest.mark.parametrize("case", _STEADY, ids=lambda case: case.name)
+def test_no_vignette_gains_a_treatment_by_losing_a_finding(case: Vignette) -> None:
+    """Take away each single finding from every hand-written case: nothing new is ever proposed."""
+    for name in case.features:
+        assert _gained(case, (name,)) == set(), name
+
+
+@settings(max_examples=400, deadline=None)
+@given(case=st.sampled_from(_STEADY), gone=st.sets(st.sampled_from(_GIVEN), min_size=2, max_size=8))
+def test_no_vignette_gains_a_treatment_by_losing_several_findings(case: Vignette, gone: set[str]) -> None:
+    """The same for any handful of findings."""
+    assert _gained(case, gone) == set()
+
+
+@given(patient=_patients, factor=st.floats(1.0, 5.0), policy=_policies)
+def test_worse_kidneys_never_add_cisplatin(patient: Mapping[str, object], factor: float, policy: Policy) -> None:
     """Raising creatinine never turns a cisplatin regimen into something proposed."""
-    before = _verdicts(patient)
-    after = _verdicts({**patient, "creatinine": float(str(patient["creatinine"])) * factor})
+    before = _verdicts(patient, policy)
+    after = _verdicts({**patient, "creatinine": float(str(patient["creatinine"])) * factor}, policy)
     for action in _CISPLATIN:
         assert before[action] in _GOOD or after[action] not in _GOOD
 
 
-@given(patient=_patients, sign=st.sampled_from([{"ene_path": "macro"}, {"margin_class": "R1"}]))
-def test_high_risk_never_ends_in_observation(patient: Mapping[str, object], sign: Mapping[str, str]) -> None:
-    """With extranodal extension or R1, follow-up only is never concordant, option or uncertain."""
-    verdict = _verdicts({**patient, **sign})["OBS"]
+@given(patient=_patients, lower=st.floats(5.0, 200.0), fall=st.floats(0.0, 1.0), policy=_policies)
+def test_a_falling_clearance_never_adds_cisplatin(
+    patient: Mapping[str, object], lower: float, fall: float, policy: Policy
+) -> None:
+    """The same where the clearance itself is given, in every panel."""
+    given_clearance = {name: value for name, value in patient.items() if name not in {"creatinine", "weight"}}
+    before = _verdicts({**given_clearance, "crcl_cg": lower}, policy)
+    after = _verdicts({**given_clearance, "crcl_cg": lower * fall}, policy)
+    for action in _CISPLATIN:
+        assert before[action] in _GOOD or after[action] not in _GOOD
+        assert before[action] is not Verdict.CONTRAINDICATED or after[action] is Verdict.CONTRAINDICATED
+
+
+@given(
+    patient=_patients,
+    sign=st.sampled_from([{"ene_path": "macro"}, {"ene_path": "micro"}, {"margin_class": "R1"}]),
+    gone=st.sets(st.sampled_from(_GIVEN), max_size=6),
+    policy=_policies,
+)
+def test_high_risk_never_ends_in_observation(
+    patient: Mapping[str, object], sign: Mapping[str, str], gone: set[str], policy: Policy
+) -> None:
+    """With extranodal extension or R1, follow-up only is never concordant, option or uncertain, whatever is missing."""
+    left = {name: value for name, value in patient.items() if name not in gone}
+    verdict = _verdicts({**left, **sign}, policy)["OBS"]
     assert verdict in {Verdict.DISCORDANT, Verdict.OUT_OF_SCOPE, Verdict.NOT_ASSESSABLE}
+
+
+@given(patient=_patients, sign=st.sampled_from([{"ene_path": "macro"}, {"margin_class": "R1"}]), policy=_policies)
+def test_high_risk_and_fit_is_chemoradiation(
+    patient: Mapping[str, object], sign: Mapping[str, str], policy: Policy
+) -> None:
+    """In scope, high risk and suitable by the site's panel: both cisplatin schedules concordant, radiotherapy not."""
+    decision = evaluate_features({**patient, **sign}, LANDMARK, policy)
+    codes = {reason.code for reason in decision.reasons}
+    if decision.scope is TriState.TRUE and "CISPLATIN_OK" in codes and decision.risk_group is RiskGroup.HIGH:
+        verdicts = {entry.action: entry.verdict for entry in decision.actions}
+        suitable = any(reason.sentence.startswith("Suitable") for reason in decision.reasons)
+        assert (verdicts["CRT_Q3W"] is Verdict.CONCORDANT) == suitable
+        assert (verdicts["CRT_QW"] is Verdict.CONCORDANT) == suitable
+        assert verdicts["PORT"] is not Verdict.CONCORDANT or not suitable
 
 
 @given(patient=_patients)

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from adapter.dicom.ae import Archive, associated
 from adapter.dicom.inbox import Inbox
@@ -22,40 +16,10 @@ from adapter.dicom.storage_scp import Listener, StorageScp
 from adapter.dicom.tls import TlsFiles, client_context, server_context
 from adapter.domain.ids import AETitle
 from adapter.errors import BadSettings, PeerUnavailable
+from tests.fakes.certificates import issue
 
 VERIFICATION = "1.2.840.10008.1.1"
 LIMITS = Limits(connect_seconds=2, association_seconds=2, answer_seconds=2)
-
-
-def _issue(folder: Path, name: str) -> TlsFiles:
-    """An authority called `name`, and one certificate of it for 127.0.0.1."""
-    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-
-    def sign(subject: x509.Name, public: ec.EllipticCurvePublicKey, *, authority: bool) -> x509.Certificate:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-            .sign(authority_key, hashes.SHA256())
-        )
-
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    files = TlsFiles(
-        certificate=folder / f"{name}.pem", key=folder / f"{name}.key", authorities=folder / f"{name}-authority.pem"
-    )
-    pem = serialization.Encoding.PEM
-    files.certificate.write_bytes(sign(subject, key.public_key(), authority=False).public_bytes(pem))
-    files.authorities.write_bytes(sign(issuer, authority_key.public_key(), authority=True).public_bytes(pem))
-    files.key.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-    return files
 
 
 def _old_protocol(files: TlsFiles) -> ssl.SSLContext:
@@ -72,8 +36,8 @@ def _without_certificate(files: TlsFiles) -> ssl.SSLContext:
 
 
 def _of_a_stranger(files: TlsFiles) -> ssl.SSLContext:
-    own = _issue(files.key.parent, "stranger")
-    return client_context(TlsFiles(certificate=own.certificate, key=own.key, authorities=files.authorities))
+    own = issue(files.key.parent, "stranger")
+    return client_context(TlsFiles(own.certificate, own.key, files.authorities))
 
 
 def _plain(files: TlsFiles) -> None:
@@ -86,7 +50,7 @@ def test_only_a_peer_with_our_authoritys_certificate_is_served(
 ) -> None:
     """Plain TCP, old TLS, no certificate and a stranger's are refused; the right peer is served before and after."""
     quiet_libraries()
-    files = _issue(tmp_path, "hospital")
+    files = issue(tmp_path, "hospital")
     listener = Listener(
         ae_title=AETitle("ADJUVANT"), bind="127.0.0.1", port=0, callers=(AETitle("PEER"),), tls=server_context(files)
     )
@@ -112,7 +76,7 @@ def test_only_a_peer_with_our_authoritys_certificate_is_served(
 
 def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     """A missing or foreign key is BadSettings at the start."""
-    files = _issue(tmp_path, "hospital")
+    files = issue(tmp_path, "hospital")
     files.key.write_text("not a key")
     with pytest.raises(BadSettings, match="TLS files"):
         server_context(files)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from adapter.domain.ids import PatientId
-from adapter.errors import AmbiguousPatient
+from adapter.errors import AmbiguousPatient, NoSuchPatient
 from adapter.fhir.client import FhirClient
 from adapter.fhir.identity import resolve_identity
 from adapter.sandbox.faults import FhirFaults
@@ -116,11 +116,11 @@ def test_two_successors_are_refused(server: FhirServer, client: FhirClient) -> N
 
 def test_an_unknown_or_deleted_patient_is_named(server: FhirServer, client: FhirClient) -> None:
     """Never stored and deleted are told apart in the reason."""
-    with pytest.raises(AmbiguousPatient, match="is not on the server"):
+    with pytest.raises(NoSuchPatient, match="is not on the server"):
         ids(client, "g404")
     patient(server, "g1")
     server.repository.delete("Patient", "g1")
-    with pytest.raises(AmbiguousPatient, match="was deleted"):
+    with pytest.raises(NoSuchPatient, match="was deleted"):
         ids(client, "g1")
 
 

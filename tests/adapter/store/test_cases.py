@@ -13,7 +13,7 @@ from sqlmodel import Session
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, Skipped
-from adapter.store.cases import count_crash, mark_started, request_case, settle
+from adapter.store.cases import begin_step, count_crash, mark_started, request_case, settle
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
 from tests.peers.postgresql import Postgresql
@@ -107,7 +107,22 @@ def test_what_is_open_is_not_forgotten(engine: Engine) -> None:
 def test_getting_further_starts_the_count_of_crashes_again(engine: Engine) -> None:
     """F-28: only a case that dies at one point again and again is poison; one that moves on was in bad company."""
     case = Case(patient_id=_P1, revision=1)
+
+    def died_in_step(finished: int) -> int:
+        begin_step(session, case, finished)
+        return count_crash(session, case, finished)
+
     with Session(engine) as session:
         mark_started(session, case, _NOW)
-        assert [count_crash(session, case, steps) for steps in (1, 1, 2, 2, 2)] == [1, 2, 1, 2, 3]
+        assert [died_in_step(steps) for steps in (1, 1, 2, 2, 2)] == [1, 2, 1, 2, 3]
         assert count_crash(session, Case(patient_id=PatientId("p9"), revision=1), 1) == 0
+
+
+def test_a_case_that_only_waited_on_a_dead_worker_is_not_suspected(engine: Engine) -> None:
+    """F-28: a worker that dies before it begins a step of the case, or dies again before, says nothing of the case."""
+    case = Case(patient_id=_P1, revision=1)
+    with Session(engine) as session:
+        mark_started(session, case, _NOW)
+        assert count_crash(session, case, 1) == 0
+        begin_step(session, case, 1)
+        assert [count_crash(session, case, 1) for _ in range(3)] == [1, 1, 1]

@@ -173,7 +173,7 @@ def test_no_table_has_a_column_for_a_value_of_a_patient(ledger: Ledger, tmp_path
     columns = {f"{table}.{row[1]}" for table in tables for row in connection.execute(f"pragma table_info({table})")}
     connection.close()
     case = "case_id patient_id revision state reason detail assessment_id case_file resources started settled "
-    case += "crashes crashed_after"
+    case += "crashes crashed_after begun_after"
     assert columns == {
         "alembic_version.version_num",
         *(f"adjuvant_worker.{name}" for name in ("executor_id", "seen", "left")),

@@ -1,0 +1,129 @@
+"""Work in a process of its own: what crashes, hangs or eats memory there ends that process, not the service.
+
+Decoders and inference run native code on whatever an archive holds. One patient must not take down the others' work,
+and where each has a process to itself it is known who did it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import resource
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Generic, Self, TypeVar
+
+from adapter.engine.steps import Interrupted
+from adapter.errors import StepCrashed
+
+_ATTEMPTS = 3
+_GOODBYE_SECONDS = 2.0
+_FAILED = 1
+_Answer = TypeVar("_Answer")
+_processes = multiprocessing.get_context("spawn")  # a fork would inherit our threads' locks
+
+
+class Apart(Generic[_Answer]):
+    """So many processes that answer questions, each started when it is first needed. A context manager."""
+
+    def __init__(
+        self, prepare: Callable[[], Callable[[str], _Answer]], *, processes: int, seconds: float, memory_bytes: int
+    ) -> None:
+        """prepare: called once in each process, returns what answers; it and the answers must pickle.
+
+        seconds: for one answer, and for the preparation. memory_bytes: address space of one process.
+        """
+        self._prepare = prepare
+        self._seconds = seconds
+        self._memory_bytes = memory_bytes
+        self._free: queue.LifoQueue[_Child[_Answer] | None] = queue.LifoQueue()  # the warm one first
+        for _ in range(processes):
+            self._free.put(None)
+        self._children: set[_Child[_Answer]] = set()
+        self._closed = threading.Event()
+
+    def __enter__(self) -> Self:
+        """Nothing runs yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End every process, whatever it is doing; who still waits for an answer is interrupted."""
+        self._closed.set()
+        for child in tuple(self._children):
+            child.end()
+
+    def ask(self, question: str) -> _Answer:
+        """The answer. Raises StepCrashed when three processes died on it, hung, or ran out of memory.
+
+        Raises Interrupted when all are ended meanwhile.
+        """
+        child = self._free.get()
+        reason = ""
+        try:
+            for _ in range(_ATTEMPTS):
+                child = child or self._started()
+                try:
+                    return child.ask(question, self._seconds)
+                except _Died as death:
+                    if self._closed.is_set():
+                        raise Interrupted from death
+                    reason = str(death)
+                    child.end()
+                    self._children.discard(child)
+                    child = None
+        finally:
+            self._free.put(child)
+        raise StepCrashed(f"{_ATTEMPTS} processes ended on it, the last one: {reason}")
+
+    def _started(self) -> _Child[_Answer]:
+        child = _Child(self._prepare, self._memory_bytes)
+        self._children.add(child)
+        return child
+
+
+class _Died(Exception):
+    """A process gave no answer; says how it ended."""
+
+
+class _Child(Generic[_Answer]):
+    """One process and our end of the pipe to it."""
+
+    def __init__(self, prepare: Callable[[], Callable[[str], _Answer]], memory_bytes: int) -> None:
+        self._pipe, theirs = _processes.Pipe()
+        self._process = _processes.Process(target=_serve, args=(theirs, prepare, memory_bytes), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def ask(self, question: str, seconds: float) -> _Answer:
+        try:
+            self._pipe.send(question)
+            if not self._pipe.poll(seconds):
+                raise _Died(f"silent for {seconds:g} s")
+            answer: _Answer = self._pipe.recv()
+        except (OSError, EOFError) as error:
+            self._process.join(_GOODBYE_SECONDS)
+            raise _Died(f"exit code {self._process.exitcode}") from error
+        return answer
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join(_GOODBYE_SECONDS)
+        self._pipe.close()
+
+
+def _serve(pipe: Connection, prepare: Callable[[], Callable[[str], object]], memory_bytes: int) -> None:
+    """Answer until the other end is gone, which is also how the death of the service is noticed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the service's to handle
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold a patient's data
+    try:
+        answer = prepare()
+        while True:
+            pipe.send(answer(pipe.recv()))
+    except EOFError:
+        return
+    except Exception:
+        os._exit(_FAILED)  # in silence: a traceback may hold a patient's data

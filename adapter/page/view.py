@@ -1,0 +1,178 @@
+"""The delivered transaction -> what a page says, every number as the EHR holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from adapter.page import delivered
+from adapter.page.delivered import CarePlan, Detail, Device, Prediction, Reference, Text, Timing
+
+_MODE_SYSTEM, _ACTION_SYSTEM = "urn:adjuvant:mode", "urn:adjuvant:action"
+_FOLLOW_UP = "FU-"
+_HEADLINE_YEARS = 3
+_UNITS = {"d": "day", "wk": "week", "mo": "month", "a": "year"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One prediction. years: after the landmark. percent, low, high: as delivered; no band where the model has none."""
+
+    years: int
+    percent: Decimal
+    low: Decimal | None = None
+    high: Decimal | None = None
+
+    @property
+    def number(self) -> str:
+        """The prediction as it stands everywhere on the page."""
+        return f"{self.percent} %"
+
+    @property
+    def band(self) -> str:
+        """Its band, empty where the model has none."""
+        return "" if self.low is None else f"{self.low} to {self.high}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """One outcome at its horizons, in order of time."""
+
+    outcome: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Treatment:
+    """One action of the proposal. verdict: the rules' word, or `do not give`."""
+
+    title: str
+    verdict: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One follow-up activity. when: its rhythm and span in words."""
+
+    title: str
+    when: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Everything one page says. banner: why it is not for clinical use, empty where it is; notes: as delivered."""
+
+    assessment: str
+    patient: str
+    landmark: str
+    banner: str
+    headline: str
+    plan: str
+    curves: tuple[Curve, ...]
+    treatments: tuple[Treatment, ...]
+    visits: tuple[Visit, ...]
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+    sources: tuple[str, ...]
+    model: str
+    policy: str
+
+
+def page_of(content: bytes) -> Page:
+    """Read the page out of a delivered transaction. Raises MalformedResource for one that is not ours."""
+    risk, plan, device, provenance = delivered.read(content)
+    curves = _curves(risk.prediction)
+    details = [activity.detail for activity in plan.activity]
+    return Page(
+        assessment=risk.id,
+        patient=risk.subject.reference,
+        landmark=_day(risk.occurrence_date_time),
+        banner=next((tag.display or tag.code for tag in risk.meta.tag if tag.system == _MODE_SYSTEM), ""),
+        headline=_headline(curves),
+        plan=plan.description,
+        curves=curves,
+        treatments=tuple(_treatment(detail) for detail in details if not _is_follow_up(detail)),
+        visits=tuple(_visit(detail) for detail in details if _is_follow_up(detail)),
+        reasons=_texts(plan.note),
+        notes=_texts(risk.note),
+        sources=tuple(_named(entity.what) for entity in provenance.entity),
+        model=_model(device),
+        policy=_policy(plan),
+    )
+
+
+def _curves(predictions: Iterable[Prediction]) -> tuple[Curve, ...]:
+    by_outcome: dict[str, list[Point]] = {}
+    for prediction in predictions:
+        by_outcome.setdefault(prediction.outcome.text, []).append(_point(prediction))
+    return tuple(Curve(outcome=outcome, points=tuple(points)) for outcome, points in by_outcome.items())
+
+
+def _point(prediction: Prediction) -> Point:
+    start, end = map(datetime.fromisoformat, (prediction.when_period.start, prediction.when_period.end))
+    band = prediction.band
+    return Point(
+        years=end.year - start.year,
+        percent=prediction.probability_decimal,
+        low=band.low.value if band else None,
+        high=band.high.value if band else None,
+    )
+
+
+def _headline(curves: Iterable[Curve]) -> str:
+    said = [(curve.outcome, point) for curve in curves for point in curve.points if point.years == _HEADLINE_YEARS]
+    return f"Within {_HEADLINE_YEARS} years: " + "; ".join(
+        f"{outcome.lower()} {point.number}" for outcome, point in said
+    )
+
+
+def _is_follow_up(detail: Detail) -> bool:
+    return any(one.system == _ACTION_SYSTEM and one.code.startswith(_FOLLOW_UP) for one in detail.code.coding)
+
+
+def _treatment(detail: Detail) -> Treatment:
+    verdict, _, why = detail.description.partition(": ")
+    return Treatment(title=detail.code.text, verdict="do not give" if detail.do_not_perform else verdict, why=why)
+
+
+def _visit(detail: Detail) -> Visit:
+    if detail.scheduled_timing is not None:
+        when = _rhythm(detail.scheduled_timing)
+    elif detail.scheduled_period is not None:
+        when = f"once, {_day(detail.scheduled_period.start)} to {_day(detail.scheduled_period.end)}"
+    else:
+        when = "as needed"
+    return Visit(title=detail.code.text, when=when, why=detail.description)
+
+
+def _rhythm(timing: Timing) -> str:
+    repeat = timing.repeat
+    unit = _UNITS[repeat.period_unit]
+    every = f"every {unit}" if repeat.period == 1 else f"every {repeat.period} {unit}s"
+    return f"{every}, {_day(repeat.bounds_period.start)} to {_day(repeat.bounds_period.end)}"
+
+
+def _day(text: str) -> str:
+    day = date.fromisoformat(text[:10])
+    return f"{day.day} {day:%b %Y}"
+
+
+def _texts(notes: Iterable[Text]) -> tuple[str, ...]:
+    return tuple(note.text for note in notes)
+
+
+def _named(what: Reference) -> str:
+    return what.reference or what.display or (what.identifier.value if what.identifier else "")
+
+
+def _model(device: Device) -> str:
+    versions = [entry.value for entry in device.version if entry.type.text == "model"]
+    return " ".join([*(entry.name for entry in device.device_name), *versions])
+
+
+def _policy(plan: CarePlan) -> str:
+    return ", ".join(uri.rpartition(":")[2] for uri in plan.instantiates_uri)

@@ -1,0 +1,77 @@
+"""F-28: a poison question costs its own process, three times at most, and nobody else anything."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from adapter.engine.isolation import Apart
+from adapter.engine.steps import Interrupted
+from adapter.errors import StepCrashed
+from tests.fakes.trouble import prepare
+
+
+@pytest.fixture
+def apart() -> Iterator[Apart[str]]:
+    """Two processes, each with 20 seconds for an answer and 4 GiB."""
+    with Apart(prepare, processes=2, seconds=20.0, memory_bytes=4 * 2**30) as running:
+        yield running
+
+
+def test_an_answer_comes_from_another_process(apart: Apart[str]) -> None:
+    """The same process answers again: it is started once."""
+    first, second = apart.ask("a"), apart.ask("b")
+    assert first.startswith("a by ")
+    assert first.removeprefix("a by ") == second.removeprefix("b by ") != str(os.getpid())
+
+
+def test_a_crash_is_named_and_the_next_answer_comes(apart: Apart[str]) -> None:
+    """Three processes abort on it; the one who asked learns how, and the place is free again."""
+    with pytest.raises(StepCrashed, match="3 processes ended on it, the last one: exit code -6"):
+        apart.ask("crash")
+    assert apart.ask("a").startswith("a by ")
+
+
+def test_a_process_that_eats_memory_is_ended(apart: Apart[str]) -> None:
+    """The limit holds: the machine keeps its memory."""
+    with pytest.raises(StepCrashed, match="exit code 1"):
+        apart.ask("eat")
+
+
+def test_a_process_that_hangs_is_ended_after_its_time() -> None:
+    """A decoder that never returns costs three times its seconds."""
+    with (
+        Apart(prepare, processes=1, seconds=2.0, memory_bytes=4 * 2**30) as apart,
+        pytest.raises(StepCrashed, match="silent for 2 s"),
+    ):
+        apart.ask("hang")
+
+
+def test_others_are_answered_beside_a_poison(apart: Apart[str]) -> None:
+    """While one place is busy dying, the other answers all."""
+    with ThreadPoolExecutor(2) as pool:
+        poison = pool.submit(apart.ask, "crash")
+        answers = [pool.submit(apart.ask, str(number)).result() for number in range(20)]
+        assert len(answers) == 20
+        assert isinstance(poison.exception(), StepCrashed)
+
+
+def test_a_stop_interrupts_who_waits(apart: Apart[str]) -> None:
+    """F-02: an answer that the stop cut short is no crash: no process is started again, the case has no outcome."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(apart.ask, "hang")
+        time.sleep(1.0)
+        apart.__exit__()
+        assert isinstance(waiting.exception(timeout=10), Interrupted)
+
+
+def test_nothing_is_left_running(apart: Apart[str]) -> None:
+    """After the block no process of it lives."""
+    process = int(apart.ask("a").removeprefix("a by "))
+    apart.__exit__()
+    assert not Path(f"/proc/{process}").exists()

@@ -1,0 +1,141 @@
+"""One assessment on one page: the same numbers in every channel, nothing lost, nothing executed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+from pypdf import PdfReader
+
+from adapter.domain.outcome import TransactionBundle
+from adapter.errors import MalformedResource
+from adapter.fhir.delivery import OutputMode
+from adapter.page.html import as_html
+from adapter.page.pdf import as_pdf
+from adapter.page.view import Page, Point, page_of
+from tests.fakes.assessments import assessment, complete_records
+
+_TALLEST_ROW = 260  # pixels; a column squeezed to one letter a line is taller
+
+
+@pytest.fixture
+def delivered() -> TransactionBundle:
+    """One of a pretend patient whose record is complete."""
+    return assessment(policy=complete_records(), mode=OutputMode.DEMO)
+
+
+@pytest.fixture
+def page(delivered: TransactionBundle) -> Page:
+    """The same for people."""
+    return page_of(delivered.content)
+
+
+def _resources(bundle: TransactionBundle) -> Mapping[str, dict[str, object]]:
+    entries = json.loads(bundle.content, parse_float=str)["entry"]
+    return {entry["resource"]["resourceType"]: entry["resource"] for entry in entries}
+
+
+def _text_of(pdf: bytes) -> str:
+    return " ".join(page.extract_text() for page in PdfReader(BytesIO(pdf)).pages)
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"\s+", "", text)
+
+
+def _banded(page: Page) -> Page:
+    curves = (replace(curve, points=tuple(map(_widened, curve.points))) for curve in page.curves)
+    return replace(page, curves=tuple(curves))
+
+
+def _widened(point: Point) -> Point:
+    return replace(point, low=point.percent - 5, high=point.percent + 5)
+
+
+def test_every_prediction_stands_in_every_channel_as_it_was_delivered(delivered: TransactionBundle, page: Page) -> None:
+    """Law 7: the EHR's percent, digit for digit, in HTML and PDF: nothing is rounded a second time."""
+    predictions: list[dict[str, str]] = _resources(delivered)["RiskAssessment"]["prediction"]  # type: ignore[assignment]
+    percents = [f"{prediction['probabilityDecimal']} %" for prediction in predictions]
+    assert [point.number for curve in page.curves for point in curve.points] == percents
+    html, pdf = as_html(page), _text_of(as_pdf(page))
+    assert all(percent in html and percent in pdf for percent in percents)
+
+
+def test_every_activity_and_reason_stands_in_every_channel(delivered: TransactionBundle, page: Page) -> None:
+    """Law 5: treatments, what must not be given, follow-up and every note; nothing is left out for room."""
+    plan = _resources(delivered)["CarePlan"]
+    titles = [activity["detail"]["code"]["text"] for activity in plan["activity"]]  # type: ignore[attr-defined]
+    texts = [note["text"] for note in plan["note"]]  # type: ignore[attr-defined]
+    html, pdf = as_html(page), _squeezed(_text_of(as_pdf(page)))
+    assert len(page.treatments) + len(page.visits) == len(titles) > 0
+    assert all(_squeezed(text) in pdf for text in (*titles, *texts))
+    assert all(title in html for title in titles)
+
+
+def test_a_long_assessment_is_still_one_sheet(page: Page) -> None:
+    """Eight times the reasons are set smaller; a second sheet would be lost on a ward."""
+    long = replace(page, reasons=page.reasons * 8)
+    assert len(PdfReader(BytesIO(as_pdf(long))).pages) == 1
+
+
+def test_a_band_is_said_and_drawn(page: Page) -> None:
+    """Where the model tells how sure it is, both ends stand beside the number."""
+    html = as_html(_banded(page))
+    point = _banded(page).curves[0].points[0]
+    assert f"{point.low} to {point.high}" in html
+    assert html.count("<polygon") == as_html(page).count("<polygon") + len(page.curves)
+
+
+def test_the_same_assessment_is_the_same_file(page: Page) -> None:
+    """Law 3: no clock and no random id in either format."""
+    assert (as_html(page), as_pdf(page)) == (as_html(page), as_pdf(page))
+
+
+def test_a_text_of_the_record_is_never_markup(page: Page) -> None:
+    """A site's wording, or a server's, cannot run a script or break the sheet."""
+    hostile = replace(page, plan="<script>alert(1)</script> & <b>", patient="Patient/<i>", notes=("a < b",))
+    assert "<script>alert" not in as_html(hostile)
+    assert "<script>alert(1)</script> & <b>" in _text_of(as_pdf(hostile))
+
+
+def test_a_pretend_result_says_so_before_anything_else(page: Page) -> None:
+    """Simulated is written wherever simulated is meant."""
+    assert page.banner
+    assert _text_of(as_pdf(page)).index(page.banner) < _text_of(as_pdf(page)).index(page.headline)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b'{"entry": []}', b'{"entry": [{"resource": {"resourceType": "Patient"}}]}']
+)
+def test_what_is_no_assessment_is_refused(content: bytes) -> None:
+    """A transaction of something else is named, not half shown."""
+    with pytest.raises(MalformedResource):
+        page_of(content)
+
+
+@pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
+def test_a_browser_shows_it_whole(chromium_path: str, page: Page, tmp_path: Path, width: int) -> None:
+    """Chromium: no error, nothing loaded from elsewhere, nothing wider than the screen, the headline in sight."""
+    file = tmp_path / "page.html"
+    file.write_text(as_html(_banded(page)))
+    complaints: list[str] = []
+    asked: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": width, "height": 900})
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(file.as_uri())
+        assert tab.get_by_text(page.headline).is_visible()
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        heights = tab.evaluate("[...document.querySelectorAll('[aria-label=Numbers] tr')].map(row => row.offsetHeight)")
+        assert max(heights) < _TALLEST_ROW
+        browser.close()
+    assert (complaints, asked) == ([], [file.as_uri()])

@@ -1,0 +1,22 @@
+"""Questions that answer themselves, crash, hang or eat memory: what a process of its own must survive."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+
+def prepare() -> Callable[[str], str]:
+    """Ready at once."""
+    return _answer
+
+
+def _answer(question: str) -> str:
+    if question == "crash":
+        os.abort()
+    if question == "hang":
+        time.sleep(600)
+    if question == "eat":
+        return str(len(bytearray(2**40)))
+    return f"{question} by {os.getpid()}"

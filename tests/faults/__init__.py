@@ -1,0 +1,1 @@
+"""Killing the real service by plan, and what must hold afterwards."""
