@@ -35,7 +35,7 @@ _NUMBERS = tuple(
     f"risk_{outcome}_{year}y{end}" for outcome in _OUTCOMES for year in YEARS for end in ("", "_low", "_high")
 )
 COLUMNS = ("patient_id", *_NUMBERS, "typicality", "abstained")
-BATCH = 1024
+BATCH = 256
 Row: TypeAlias = Mapping[str, str]
 
 
