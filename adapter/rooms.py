@@ -40,6 +40,7 @@ from adapter.store.vault import Vault, create_site_key, read_site_key
 from adapter.terminology import load_terminology
 from inference.artifact import load_bundle, shipped_bundle
 from inference.contract import BundleRefused
+from inference.occlusion import ExplainingPredictor, InputGroup
 from inference.predictor import Predictor
 
 
@@ -72,10 +73,12 @@ def build_practice(settings: Settings) -> Practice:
     )
 
 
-def build_predictor(settings: Settings) -> Predictor:
-    """The model, proven on its golden vectors. Raises BadBundle."""
+def build_predictor(settings: Settings) -> ExplainingPredictor:
+    """The model, proven on its golden vectors, explained by the site's groups. Raises BadBundle, BadMapping."""
+    drivers = load_delivery(site_folder=settings.policy.site_folder).drivers
+    groups = [InputGroup(name=group.title, features=group.features) for group in drivers]
     try:
-        predictor = Predictor(load_bundle(settings.model.folder or shipped_bundle()))
+        predictor = ExplainingPredictor(Predictor(load_bundle(settings.model.folder or shipped_bundle())), groups)
     except BundleRefused as error:
         raise BadBundle(f"model: {error}") from error
     if predictor.identity.training_data == "simulated" and settings.mode is not OutputMode.DEMO:

@@ -118,6 +118,29 @@ class ForecastBand:
     high: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputEffect:
+    """How much higher the risks are than without one group of findings, fractions; below zero the group lowers them."""
+
+    name: str
+    recurrence: float
+    death: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Effects of the known groups of findings at the end of one quarter, largest on recurrence first.
+
+    recurrence_gap, death_gap: the sum of the effects minus what all findings together change; zero only where no two
+    groups say the same.
+    """
+
+    quarter: int
+    effects: tuple[InputEffect, ...]
+    recurrence_gap: float
+    death_gap: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelOutput:
     """Cumulative incidences by quarter after the landmark, fractions. Each (H,), float32.
@@ -125,6 +148,7 @@ class ModelOutput:
     recurrence and death_without_recurrence exclude each other; death counts both ways to die. band and typicality say
     how far the forecast may be leaned on; None where a model does not tell. typicality: the fraction of training
     patients whose findings lie at least as far from the middle of them all; near 0, it has hardly seen such a patient.
+    explanation: None where nobody asked for one.
     """
 
     recurrence: NDArray[np.float32]
@@ -132,6 +156,7 @@ class ModelOutput:
     death: NDArray[np.float32]
     band: ForecastBand | None = None
     typicality: float | None = None
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

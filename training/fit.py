@@ -1,6 +1,8 @@
 """Train the shipped model: `python -m training.fit --data FOLDER --out BUNDLE` writes the bundle and its card.
 
 The card quotes docs/evaluation.json, which `python -m training.evaluate` writes; fitting itself measures nothing.
+
+Finished parts are kept under --work: an interrupted training goes on where it stopped, and gives the same bundle.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from training.checkpoints import Checkpoints, mark_of
 from training.cohorts import hancock, tcga_hnsc
 from training.cohorts.cohort import digest_of
 from training.cohorts.landmarks import LandmarkRow
@@ -21,8 +24,9 @@ from training.export import export_bundle
 from training.likelihood import batch_of
 from training.made_up import made_up_inputs
 from training.protocol import landmark_study
-from training.recipe import QUICK, Effort, fit
+from training.recipe import QUICK, Effort, fit_model
 from training.report import TRAIN_COMMAND, model_card
+from training.weights import add_weights
 
 SEED = 20260101
 _CITATIONS = {
@@ -40,9 +44,10 @@ def main() -> None:
     torch.use_deterministic_algorithms(mode=True)
     torch.set_num_threads(1)
     study = landmark_study(data.hancock, data.tcga)
-    say("fitting")
     effort = QUICK if arguments.quick else Effort()
-    model = fit(study.rows, study.others, study.contract, effort, seed=SEED).model
+    mark = mark_of(study.rows, study.others, contract=study.contract, effort=effort, seed=SEED)
+    kept = Checkpoints(arguments.work, mark, study.contract, say)
+    model = fit_model(study.rows, study.others, study.contract, effort, seed=SEED, keep=kept.keep)
     counts = {"hancock": len(study.rows), "tcga_hnsc": len(study.others)}
     card = model_card(
         study.contract, numbers, [f"{name}: {counts[name]} patients. {_CITATIONS[name]}." for name in _FILES]
@@ -74,6 +79,7 @@ def main() -> None:
         about=about,
         card=card,
     )
+    add_weights(arguments.out, model)
     arguments.docs.mkdir(parents=True, exist_ok=True)
     (arguments.docs / "model_card.md").write_text(card, encoding="utf-8")
     say(f"wrote {arguments.out} and {arguments.docs}/model_card.md")
@@ -101,6 +107,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder that holds hancock/ and tcga_hnsc/")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle to write")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where evaluation.json is and the card goes")
+    parser.add_argument("--work", type=Path, default=Path("build/training"), help="where finished parts are kept")
     parser.add_argument("--quick", action="store_true", help="a small fit in under a minute, to see that it runs")
     return parser.parse_args()
 

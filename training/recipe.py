@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -40,6 +42,8 @@ class Effort:
         return replace(self, members=min(self.members, 4), swapped=min(self.swapped, 1000))
 
 
+# makes one of several fits, or brings back what it kept under the name
+Keep: TypeAlias = Callable[[str, Callable[[], IllnessDeath]], IllnessDeath]
 QUICK = Effort(members=4, steps=60, trees=20, swapped=200, inner_folds=2)
 
 
@@ -66,6 +70,22 @@ def fit(
     if calibrate:
         _calibrate(fitted.model, rows, others, contract, effort, seed=seed)
     return fitted
+
+
+def fit_model(
+    rows: Sequence[LandmarkRow],
+    others: Sequence[LandmarkRow],
+    contract: ModelContract,
+    effort: Effort,
+    *,
+    seed: int,
+    keep: Keep,
+) -> IllnessDeath:
+    """The model of `fit`, calibrated, each of its fits through keep."""
+    model = keep("all patients", partial(_fitted, rows, others, contract, effort, seed=seed))
+    _set_typicality(model, rows)
+    _calibrate(model, rows, others, contract, effort, seed=seed, keep=keep)
+    return model
 
 
 def batch_with(rows: Sequence[LandmarkRow], others: Sequence[LandmarkRow]) -> Batch:
@@ -110,6 +130,12 @@ def _fit_once(
     return Fitted(model=model.eval(), classical=(first, second))
 
 
+def _fitted(
+    rows: Sequence[LandmarkRow], others: Sequence[LandmarkRow], contract: ModelContract, effort: Effort, *, seed: int
+) -> IllnessDeath:
+    return _fit_once(rows, others, contract, effort, seed=seed).model
+
+
 def fitted_logits(model: IllnessDeath, batch: Batch) -> Tensor:
     """Uncalibrated logits of the fitted quarters, counted from surgery as in the fit, (N, 3, Q)."""
     return _logits(model, batch, FIT_QUARTERS)
@@ -133,34 +159,44 @@ def _calibrate(
     effort: Effort,
     *,
     seed: int,
+    keep: Keep = lambda _, make: make(),
 ) -> None:
     """Scale and offset of each transition by the likelihood of held-out rows; the centre is that of all rows."""
     batch = batch_of(rows)
     around = torch.zeros(len(rows), TRANSITIONS, FIT_QUARTERS)
     centre = torch.zeros_like(around)
     order = np.random.default_rng(seed).permutation(len(rows))
-    for held in np.array_split(order, effort.inner_folds):
+    for number, held in enumerate(np.array_split(order, effort.inner_folds), start=1):
         kept = np.setdiff1d(order, held)
-        inner = _fit_once([rows[i] for i in kept], others, contract, effort.inner, seed=seed).model
+        inner = keep(
+            f"calibration fold {number}",
+            partial(_fitted, [rows[i] for i in kept], others, contract, effort.inner, seed=seed),
+        )
         middle = fitted_logits(inner, batch.part(torch.from_numpy(kept))).mean(0)
         chosen = torch.from_numpy(held)
         around[chosen] = fitted_logits(inner, batch.part(chosen)) - middle
         centre[chosen] = middle
-    scale, offset = _scale_and_offset(around, centre, batch)
+    scale, offset = scale_and_offset(around, centre, batch)
     recalibration = model.recalibration
     recalibration.centre = _logits(model, batch, BASELINE_QUARTERS).mean(0)
     recalibration.scale, recalibration.offset = scale, offset
 
 
-def _scale_and_offset(around: Tensor, centre: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Of each transition, (3,); a scale is pulled towards one as if by twenty events."""
+def scale_and_offset(
+    around: Tensor, centre: Tensor, batch: Batch, *, scaled: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Of each transition, (3,); a scale is pulled towards one as if by twenty events.
+
+    around: logits less their centre, both (N, 3, Q). scaled: (3,), whether a transition has a scale other than one.
+    """
     scale = torch.ones(TRANSITIONS, requires_grad=True)
     offset = torch.zeros(TRANSITIONS, requires_grad=True)
     optimizer = torch.optim.LBFGS([scale, offset], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        logits = centre + scale[:, None] * around + offset[:, None]
+        used = scale if scaled is None else torch.where(scaled, scale, 1.0)
+        logits = centre + used[:, None] * around + offset[:, None]
         prior = 0.5 * (_TRUST_IN_ONE * (scale - 1.0).square().sum() + _RIDGE_OF_OFFSET * offset.square().sum())
         total = prior - log_likelihood(logits, batch).sum()
         total.backward()

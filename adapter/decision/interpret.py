@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from adapter.domain.ids import ResourceVersion
 from adapter.domain.landmark import Landmark
-from adapter.domain.risk import AtRisk, CumulativeIncidence, ModelIdentity, Outcome, RiskForecast
+from adapter.domain.risk import AtRisk, CumulativeIncidence, Driver, Drivers, ModelIdentity, Outcome, RiskForecast
 from adapter.domain.timeline import Timeline
 from adapter.errors import InvalidForecast
-from inference.contract import BundleIdentity, ModelContract, ModelOutput
+from inference.contract import BundleIdentity, Explanation, ModelContract, ModelOutput
 
 _MONTHS_PER_QUARTER = 3
 _TOLERANCE = 1e-6  # float32 sums of up to twenty hazards
@@ -59,6 +59,20 @@ def interpret(
         basis=_basis(timeline, contract),
         missing=tuple(sorted(set(missing))),
         typicality=output.typicality,
+        drivers=None if output.explanation is None else _drivers(output.explanation),
+    )
+
+
+def _drivers(explanation: Explanation) -> Drivers:
+    """The model's explanation in months; the whole is the sum of its effects less their gap."""
+    entries = tuple(
+        Driver(name=effect.name, recurrence=effect.recurrence, death=effect.death) for effect in explanation.effects
+    )
+    return Drivers(
+        horizon=explanation.quarter * _MONTHS_PER_QUARTER,
+        entries=entries,
+        together_recurrence=sum(entry.recurrence for entry in entries) - explanation.recurrence_gap,
+        together_death=sum(entry.death for entry in entries) - explanation.death_gap,
     )
 
 

@@ -93,6 +93,46 @@ class ModelIdentity:
     training_data: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """A group of findings, and how much higher they make the risks than not knowing them, fractions, -1 to 1."""
+
+    name: str
+    recurrence: float
+    death: float
+
+    def __post_init__(self) -> None:
+        """Raise InvalidForecast for what is no difference of two probabilities."""
+        if not all(math.isfinite(change) and abs(change) <= 1.0 for change in (self.recurrence, self.death)):
+            raise InvalidForecast(f"{self.name} changes a risk by what is no difference of probabilities")
+
+    def change(self, outcome: Outcome) -> float:
+        """Of one outcome. Raises KeyError for death without recurrence, which is not explained."""
+        return {Outcome.RECURRENCE: self.recurrence, Outcome.DEATH: self.death}[outcome]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drivers:
+    """What drove the forecast at `horizon` months, largest change of recurrence first. It explains no cause.
+
+    together_recurrence, together_death: what all findings change at once. The single changes need not add up to it,
+    for findings overlap.
+    """
+
+    horizon: int
+    entries: tuple[Driver, ...]
+    together_recurrence: float
+    together_death: float
+
+    def together(self, outcome: Outcome) -> float:
+        """Of one outcome. Raises KeyError for death without recurrence."""
+        return {Outcome.RECURRENCE: self.together_recurrence, Outcome.DEATH: self.together_death}[outcome]
+
+    def largest(self, outcome: Outcome) -> tuple[Driver, ...]:
+        """Largest change of this outcome first; equal ones by name."""
+        return tuple(sorted(self.entries, key=lambda entry: (-abs(entry.change(outcome)), entry.name)))
+
+
 _TOLERANCE = 1e-6  # float32 sums of up to twenty hazards
 
 
@@ -102,6 +142,7 @@ class RiskForecast:
 
     basis: every resource version the model input rests on. missing: contract features that were not known. typicality:
     the fraction of training patients whose findings are at least as unusual; None where the model does not tell.
+    drivers: None where the model was not asked.
     """
 
     patient_id: PatientId
@@ -112,6 +153,7 @@ class RiskForecast:
     basis: tuple[ResourceVersion, ...]
     missing: tuple[str, ...]
     typicality: float | None = None
+    drivers: Drivers | None = None
 
     def __post_init__(self) -> None:
         """Raise InvalidForecast when a curve falls, a horizon is absent, or exclusive outcomes exceed certainty."""

@@ -18,7 +18,7 @@ from adapter.errors import BadMapping
 
 _SYSTEMS = frozenset({"assessment", "action", "code", "mode", "model", "device", "digest", "version", "policy"})
 _CODES = frozenset({"ai_asserted", "create", "author", "assess_plan", "device_type"})
-_TEXTS = frozenset({"method", "prognosis", "plan", "limits", "review", "effects", "adapted"})
+_TEXTS = frozenset({"method", "prognosis", "plan", "limits", "review", "effects", "adapted", "drivers"})
 
 
 class OutputMode(Enum):
@@ -47,6 +47,24 @@ class _DeliveryTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     codes: dict[str, _NamedCodeRow]
 
 
+class _GroupRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: str
+    title: str
+    features: tuple[str, ...]
+
+
+class _DriversTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    group: tuple[_GroupRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverGroup:
+    """Findings that an explanation names together. title: in clinicians' words; features: of the timeline."""
+
+    title: str
+    features: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeWording:
     """How one outcome is named. coding: None where no verified standard code exists."""
@@ -57,7 +75,10 @@ class OutcomeWording:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """The wording of what we write. systems, texts, codes: by the key of delivery.toml. digest: SHA-256, hex."""
+    """The wording of what we write. systems, texts, codes: by the key of delivery.toml.
+
+    drivers: the rows of drivers.toml, in order. digest: SHA-256, hexadecimal, over both tables.
+    """
 
     systems: Mapping[str, str]
     labels: Mapping[OutputMode, str]
@@ -65,16 +86,18 @@ class Delivery:
     texts: Mapping[str, str]
     outcomes: Mapping[Outcome, OutcomeWording]
     codes: Mapping[str, Coding]
+    drivers: tuple[DriverGroup, ...]
     digest: str
 
 
 def load_delivery(mappings_folder: Path | None = None, site_folder: Path | None = None) -> Delivery:
-    """Read delivery.toml, the site's rows merged over it; the shipped one where no folder is named.
+    """Read delivery.toml and drivers.toml, the site's rows merged over them; the shipped ones without a folder.
 
     Raises BadMapping for a key that is missing or unknown.
     """
-    content = read_table("delivery", mappings_folder or SHIPPED, site_folder)
-    table = typed_table("delivery", content, _DeliveryTable)
+    content = {name: read_table(name, mappings_folder or SHIPPED, site_folder) for name in ("delivery", "drivers")}
+    table = typed_table("delivery", content["delivery"], _DeliveryTable)
+    groups = typed_table("drivers", content["drivers"], _DriversTable).group
     modes = frozenset(mode.value for mode in OutputMode)
     outcomes = frozenset(outcome.value for outcome in Outcome)
     for section, given, wanted in (
@@ -101,6 +124,7 @@ def load_delivery(mappings_folder: Path | None = None, site_folder: Path | None 
             for outcome in Outcome
         },
         codes={name: coding for name, row in table.codes.items() if (coding := coding_of(row.code)) is not None},
+        drivers=tuple(DriverGroup(title=row.title, features=row.features) for row in groups),
         digest=hashlib.sha256(canonical.encode()).hexdigest(),
     )
 

@@ -37,7 +37,7 @@ from adapter.domain.plan import (
     Verdict,
 )
 from adapter.domain.record import Diagnosis
-from adapter.domain.risk import CumulativeIncidence, Outcome, RiskForecast
+from adapter.domain.risk import CumulativeIncidence, Drivers, Outcome, RiskForecast
 from adapter.domain.timeline import Timeline
 from adapter.domain.tristate import TriState
 from adapter.errors import BadMapping, InvalidForecast, MalformedResource
@@ -47,6 +47,8 @@ from adapter.fhir.entries import Json, canonical_json, entry_of, transaction_by_
 FORECAST_BAND = "urn:adjuvant:forecast-band"  # extension of a prediction: Range in percent
 _ID_LENGTH = 32
 _PERCENT_STEP = Decimal("0.1")
+_MOST_DRIVERS = 5
+_EXPLAINED = frozenset({Outcome.RECURRENCE, Outcome.DEATH})
 _REASON_TYPES = frozenset({"Condition", "Observation", "DiagnosticReport", "DocumentReference"})
 _PROPOSED = frozenset({Verdict.CONCORDANT, Verdict.OPTION, Verdict.CONTRAINDICATED})
 _TIMING_WORDS = {
@@ -366,12 +368,14 @@ class _Writer:
     def _prediction(self, incidence: CumulativeIncidence) -> Json:
         wording = self.delivery.outcomes[incidence.outcome]
         start = self.forecast.landmark.time
-        return {
+        written: Json = {
             **_band(incidence),
             "outcome": self._concept(wording.title, wording.coding),
             "probabilityDecimal": to_percent(incidence.probability),
             "whenPeriod": {"start": _instant(start), "end": _instant(_months_later(start, incidence.horizon))},
         }
+        rationale = _rationale(self.forecast.drivers, incidence)
+        return written if rationale is None else {**written, "rationale": rationale}
 
     def _band_in_words(self, incidence: CumulativeIncidence) -> str:
         """One band; only its ends, for the number between them stands in its prediction."""
@@ -384,6 +388,8 @@ class _Writer:
         yield self.delivery.labels[self.mode]
         yield self.delivery.texts["limits"]
         yield f"Model trained on {self.forecast.model.training_data} data."
+        if self.forecast.drivers is not None:
+            yield self.delivery.texts["drivers"]
         if self.forecast.typicality is not None:
             unusual = to_percent(self.forecast.typicality)
             yield f"Patients in the training data whose findings are at least as unusual: {unusual} %."
@@ -592,6 +598,33 @@ def _months_later(moment: datetime, months: int) -> datetime:
         except ValueError:
             continue
     raise AssertionError("unreachable: every month has 28 days")
+
+
+def _rationale(drivers: Drivers | None, incidence: CumulativeIncidence) -> str | None:
+    """Say what drove this prediction: at most five groups, whole percentage points; None where nothing explains it.
+
+    Source: FHIR R4, RiskAssessment.prediction.rationale.
+    """
+    outcome = incidence.outcome
+    if drivers is None or drivers.horizon != incidence.horizon or outcome not in _EXPLAINED:
+        return None
+    points = [(entry.name, _points(entry.change(outcome))) for entry in drivers.largest(outcome)]
+    moving = [(name, change) for name, change in points if change != 0]
+    if not moving:
+        return "No single group of findings changes this risk by one percentage point."
+    named = "; ".join(f"{name} {change:+d}" for name, change in moving[:_MOST_DRIVERS])
+    alone, together = (
+        _points(total) for total in (sum(entry.change(outcome) for entry in drivers.entries), drivers.together(outcome))
+    )
+    return (
+        f"Change of this risk by what is known, in percentage points: {named}. "
+        f"Single changes of all groups add up to {alone:+d}, all findings together change it by {together:+d}."
+    )
+
+
+def _points(change: float) -> int:
+    """Whole percentage points, halves to even."""
+    return int((Decimal(change) * 100).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
 
 
 def _verdict_words(entry: ActionVerdict, action: Action, regimen: TreatmentRegimen | None) -> str:

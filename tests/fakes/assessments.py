@@ -15,6 +15,7 @@ from adapter.domain.timeline import Timeline
 from adapter.fhir.delivery import OutputMode, load_delivery
 from adapter.fhir.encode import account_of, encode_transaction, subject_of
 from adapter.fhir.entries import entries_of
+from inference.contract import ModelOutput
 from tests.fakes.postoperative import SURGERY, forecast, timeline
 
 BASE_URL = "http://127.0.0.1:8080/fhir"
@@ -33,12 +34,13 @@ def assessment(
     mode: OutputMode = OutputMode.RESEARCH,
     patient_id: str = "p1",
     missing: tuple[str, ...] = ("hgb",),
+    output: ModelOutput | None = None,
 ) -> TransactionBundle:
     """One assessment, written the way the service writes it."""
     patient = patient or timeline()
     patient = replace(patient, person=replace(patient.person, patient_id=PatientId(patient_id)))
     policy = policy or load_policy()
-    risk = forecast(patient, missing=missing)
+    risk = forecast(patient, output=output, missing=missing)
     return encode_transaction(
         risk,
         propose(risk, patient, policy),

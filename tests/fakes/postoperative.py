@@ -15,7 +15,15 @@ from adapter.domain.record import Diagnosis, Measurement, Person, ProcedureEvent
 from adapter.domain.risk import AtRisk, LandmarkKind, RiskForecast
 from adapter.domain.timeline import Timeline
 from adapter.domain.tristate import TriState
-from inference.contract import BundleIdentity, ModelContract, ModelOutput, SequenceInput, StaticInput
+from inference.contract import (
+    BundleIdentity,
+    Explanation,
+    InputEffect,
+    ModelContract,
+    ModelOutput,
+    SequenceInput,
+    StaticInput,
+)
 
 ZONE = timezone(timedelta(hours=8))
 LANDMARK = datetime(2026, 3, 21, 9, 30, tzinfo=ZONE)
@@ -133,13 +141,27 @@ def timeline(
     )
 
 
-def curves(*, recurrence: float = 0.4, without: float = 0.1) -> ModelOutput:
+EXPLANATION = Explanation(
+    quarter=12,
+    effects=(
+        InputEffect(name="lymph nodes and extranodal extension", recurrence=0.084, death=0.051),
+        InputEffect(name="smoking", recurrence=-0.016, death=-0.072),
+        InputEffect(name="grade", recurrence=0.004, death=0.0),
+    ),
+    recurrence_gap=0.012,
+    death_gap=-0.021,
+)
+
+
+def curves(
+    *, recurrence: float = 0.4, without: float = 0.1, explanation: Explanation | None = EXPLANATION
+) -> ModelOutput:
     """Straight curves that reach the given fractions after five years."""
     quarters = np.arange(1, 21, dtype=np.float32) / np.float32(20)
     died = (quarters * np.float32(without)).astype(np.float32)
     recurred = (quarters * np.float32(recurrence)).astype(np.float32)
     death = (died + np.float32(0.5) * recurred).astype(np.float32)
-    return ModelOutput(recurrence=recurred, death_without_recurrence=died, death=death)
+    return ModelOutput(recurrence=recurred, death_without_recurrence=died, death=death, explanation=explanation)
 
 
 def forecast(patient: Timeline, *, output: ModelOutput | None = None, missing: tuple[str, ...] = ()) -> RiskForecast:

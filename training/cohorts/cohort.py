@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from adapter.domain.record import (
     ProcedureEvent,
 )
 from adapter.domain.tristate import TriState
+from adapter.errors import UnusableInput
 from adapter.terminology import Terminology
 
 
@@ -41,6 +42,58 @@ class CohortPatient:
     record: PatientRecord
     follow_up: FollowUp
     excluded: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohortEntry:
+    """One row without its outcome. key: as in the table. record: None where the row cannot be read.
+
+    excluded: why no model of ours speaks to the patient; None where one may.
+    """
+
+    key: str
+    record: PatientRecord | None
+    excluded: str | None = None
+
+    @property
+    def readable(self) -> PatientRecord:
+        """The record. Raises UnusableInput saying why there is none."""
+        if self.record is None:
+            raise UnusableInput(f"patient {self.key}: {self.excluded}")
+        return self.record
+
+
+def read_entries(
+    rows: Mapping[str, Mapping[str, str]], read: Callable[[str, Mapping[str, str]], tuple[PatientRecord, str | None]]
+) -> Iterator[CohortEntry]:
+    """Every row by read, which gives the record and why it is excluded; a row it cannot read is an entry that says so.
+
+    A column that is missing in one row is missing in all: KeyError is not caught.
+    """
+    for key, row in rows.items():
+        try:
+            record, excluded = read(key, row)
+        except UnusableInput as error:
+            yield CohortEntry(key=key, record=None, excluded=str(error))
+        else:
+            yield CohortEntry(key=key, record=record, excluded=excluded)
+
+
+def number_in(row: Mapping[str, str], column: str) -> float | None:
+    """The number of a column, None where it is empty or absent. Raises UnusableInput naming the column."""
+    text = row.get(column, "")
+    try:
+        return float(text) if text else None
+    except ValueError as error:
+        raise UnusableInput(f"{column} is not a number") from error
+
+
+def meaning_in(row: Mapping[str, str], column: str, meanings: Mapping[str, str]) -> str:
+    """What the code of a column means. Raises UnusableInput naming the column of a code that has none."""
+    code = row[column]
+    if code not in meanings:
+        raise UnusableInput(f"{column} holds a code that is not known")
+    return meanings[code]
 
 
 def read_rows(path: Path, delimiter: str = ",") -> list[dict[str, str]]:

@@ -7,15 +7,27 @@ left out, not guessed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from adapter.domain.record import PatientRecord
+from adapter.errors import UnusableInput
 from adapter.terminology import Terminology
-from training.cohorts.cohort import CohortPatient, FollowUp, RecordBuilder, read_rows
+from training.cohorts.cohort import (
+    CohortEntry,
+    CohortPatient,
+    FollowUp,
+    RecordBuilder,
+    meaning_in,
+    number_in,
+    read_entries,
+    read_rows,
+)
 
 NAME = "hancock"
-FILES = ("clinical.csv", "pathological.csv", "blood.csv", "targets.csv")
+RECORD_FILES = ("clinical.csv", "pathological.csv", "blood.csv")
+FILES = (*RECORD_FILES, "targets.csv")
 NOMINAL_SURGERY = datetime(2015, 6, 15, tzinfo=UTC)
 
 _SEX = {"0": "male", "1": "female"}
@@ -67,47 +79,50 @@ _MEDIAN_OFFSET, _LONGEST_OFFSET = 23.0, 180.0  # days from diagnosis, where OS c
 
 
 def read_hancock(folder: Path, terminology: Terminology) -> tuple[CohortPatient, ...]:
-    """All 763 patients in the order of the file. folder: holds FILES."""
-    clinical, pathology, blood, targets = (
-        {row["patient_id"]: row for row in read_rows(folder / name)} for name in FILES
-    )
+    """All 763 patients in the order of the file. folder: holds FILES. Raises UnusableInput for a row it cannot read."""
+    targets = {row["patient_id"]: row for row in read_rows(folder / FILES[-1])}
     return tuple(
-        _patient(key, clinical[key] | pathology[key] | blood.get(key, {}), targets[key], terminology)
-        for key in clinical
+        CohortPatient(record=entry.readable, follow_up=_follow_up(targets[entry.key]), excluded=entry.excluded)
+        for entry in read_hancock_entries(folder, terminology)
     )
 
 
-def _patient(key: str, row: Mapping[str, str], target: Mapping[str, str], terminology: Terminology) -> CohortPatient:
+def read_hancock_entries(folder: Path, terminology: Terminology) -> Iterator[CohortEntry]:
+    """Every patient of tables in this layout, in the order of clinical.csv. folder: holds RECORD_FILES."""
+    clinical, pathology, blood = ({row["patient_id"]: row for row in read_rows(folder / name)} for name in RECORD_FILES)
+    rows = {key: row | pathology.get(key, {}) | blood.get(key, {}) for key, row in clinical.items()}
+    return read_entries(rows, lambda key, row: _record(key, row, terminology))
+
+
+def _record(key: str, row: Mapping[str, str], terminology: Terminology) -> tuple[PatientRecord, str | None]:
+    """The record, and why it is excluded."""
+    if "pT_stage" not in row:
+        raise UnusableInput("no row in pathological.csv")
     builder = RecordBuilder(NAME, key, NOMINAL_SURGERY, terminology)
-    builder.diagnose("hnscc", _SITE[row["primary_tumor_site"]], -21)
+    builder.diagnose("hnscc", meaning_in(row, "primary_tumor_site", _SITE), -21)
     builder.operate()
     builder.measure("smoking_status", _SMOKING.get(row["smoking_status"]), -1)
     for feature, column, meanings in _CODED:
         builder.measure(feature, meanings.get(row[column]), 0)
-    builder.measure("nodes_positive", _number(row["number_of_positive_lymph_nodes"]), 0)
-    builder.measure("depth_of_invasion", _number(row["infiltration_depth_in_mm"]), 0)
+    builder.measure("nodes_positive", number_in(row, "number_of_positive_lymph_nodes"), 0)
+    builder.measure("depth_of_invasion", number_in(row, "infiltration_depth_in_mm"), 0)
     for feature, column in _BLOOD.items():
-        value = _number(row.get(column, ""))
+        value = number_in(row, column)
         low, high = terminology.features[feature].hard or (float("-inf"), float("inf"))
         # the reader refuses what the service would quarantine, so that both see the same patient
         builder.measure(feature, value if value is not None and low <= value <= high else None, -1)
     metastasised = row["primarily_metastasis"] == "1.0"
     if metastasised:
         builder.measure("cM", "cM1", -21)
-    record = builder.record(age_years=_number(row["age_at_initial_diagnosis"]), sex=_SEX[row["sex"]])
-    excluded = "primary metastasis: no curative surgery" if metastasised else None
-    return CohortPatient(record=record, follow_up=_follow_up(target), excluded=excluded)
-
-
-def _number(text: str) -> float | None:
-    return float(text) if text else None
+    record = builder.record(age_years=number_in(row, "age_at_initial_diagnosis"), sex=meaning_in(row, "sex", _SEX))
+    return record, "primary metastasis: no curative surgery" if metastasised else None
 
 
 def _follow_up(target: Mapping[str, str]) -> FollowUp:
     """Days after surgery. OS counts from diagnosis and RFS from first treatment: their difference is the offset."""
     last, rfs = float(target["days_to_last_information"]), float(target["days_to_rfs_event"])
     died, event = target["survival_status"] == "deceased", target["rfs_event"] == "1"
-    recurrence = _number(target["days_to_recurrence"])
+    recurrence = number_in(target, "days_to_recurrence")
     offset = (recurrence if recurrence is not None else last) - rfs
     plausible = 0.0 <= offset <= _LONGEST_OFFSET
     offset = offset if plausible else _MEDIAN_OFFSET

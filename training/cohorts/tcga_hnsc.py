@@ -6,16 +6,18 @@ one reason why the cohort has a baseline of its own in the fit. AJCC 5th to 7th 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from adapter.domain.record import PatientRecord
 from adapter.terminology import Terminology
-from training.cohorts.cohort import CohortPatient, FollowUp, RecordBuilder, read_rows
+from training.cohorts.cohort import CohortEntry, CohortPatient, FollowUp, RecordBuilder, read_entries, read_rows
 
 NAME = "tcga-hnsc"
+RECORD_FILES = ("patient_hnsc.txt",)
 FILES = (
-    "patient_hnsc.txt", "follow_up_v1.0_hnsc.txt", "follow_up_v4.8_hnsc.txt", "follow_up_v4.8_nte_hnsc.txt",
+    *RECORD_FILES, "follow_up_v1.0_hnsc.txt", "follow_up_v4.8_hnsc.txt", "follow_up_v4.8_nte_hnsc.txt",
     "nte_hnsc.txt",
 )  # fmt: skip
 NOMINAL_SURGERY = datetime(2010, 6, 15, tzinfo=UTC)
@@ -65,16 +67,29 @@ _CODED: tuple[tuple[str, str, Mapping[str, str]], ...] = (
 
 def read_tcga(folder: Path, terminology: Terminology) -> tuple[CohortPatient, ...]:
     """Every patient of the tables in the folder, in the order of the patient form."""
-    tables = {name: read_rows(folder / name, "\t")[_HEADER_LINES:] for name in FILES}
     forms: dict[str, list[Mapping[str, str]]] = {}
     for name in FILES:
-        for row in tables[name]:
+        for row in _rows(folder / name):
             forms.setdefault(row[_KEY], []).append(row)
-    return tuple(_patient(row, forms[row[_KEY]], terminology) for row in tables["patient_hnsc.txt"])
+    return tuple(
+        CohortPatient(record=entry.readable, follow_up=_follow_up(forms[entry.key]), excluded=entry.excluded)
+        for entry in read_tcga_entries(folder, terminology)
+    )
 
 
-def _patient(row: Mapping[str, str], forms: Iterable[Mapping[str, str]], terminology: Terminology) -> CohortPatient:
-    builder = RecordBuilder(NAME, row[_KEY].replace("_", "-"), NOMINAL_SURGERY, terminology)
+def read_tcga_entries(folder: Path, terminology: Terminology) -> Iterator[CohortEntry]:
+    """Every patient of a table in this layout, in order. folder: holds RECORD_FILES."""
+    rows = {row[_KEY]: row for row in _rows(folder / RECORD_FILES[0])}
+    return read_entries(rows, lambda key, row: _record(key, row, terminology))
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return read_rows(path, "\t")[_HEADER_LINES:]
+
+
+def _record(key: str, row: Mapping[str, str], terminology: Terminology) -> tuple[PatientRecord, str | None]:
+    """The record, and why it is excluded."""
+    builder = RecordBuilder(NAME, key.replace("_", "-"), NOMINAL_SURGERY, terminology)
     builder.diagnose("hnscc", _SITE.get(row["anatomic_organ_subdivision"].casefold()), -21)
     builder.operate()
     builder.measure("smoking_status", _SMOKING.get(row["tobacco_smoking_history_indicator"]), -1)
@@ -82,7 +97,7 @@ def _patient(row: Mapping[str, str], forms: Iterable[Mapping[str, str]], termino
         builder.measure(feature, meanings.get(row[column]), 0)
     builder.measure("nodes_positive", _number(row["lymph_nodes_examined_he_count"]), 0)
     record = builder.record(age_years=_number(row["age_at_initial_pathologic_diagnosis"]), sex=row["gender"].casefold())
-    return CohortPatient(record=record, follow_up=_follow_up(list(forms)), excluded=_exclusion(row))
+    return record, _exclusion(row)
 
 
 def _exclusion(row: Mapping[str, str]) -> str | None:

@@ -26,9 +26,9 @@ from adapter.errors import BadMapping, InvalidForecast, MalformedResource
 from adapter.fhir.delivery import OutputMode, load_delivery, unverified_codes
 from adapter.fhir.encode import account_of, encode_transaction, subject_of, to_percent
 from adapter.fhir.entries import entries_of
-from inference.contract import ModelOutput
+from inference.contract import Explanation, InputEffect, ModelOutput
 from tests.fakes.assessments import BASE_URL, MAPPING_DIGEST, assessment, complete_records, image, resources_of
-from tests.fakes.postoperative import LANDMARK, SURGERY, forecast, timeline, version
+from tests.fakes.postoperative import LANDMARK, SURGERY, curves, forecast, timeline, version
 
 _TYPES = ["Device", "RiskAssessment", "CarePlan", "Provenance"]
 
@@ -84,6 +84,44 @@ def test_the_numbers_equal_the_forecast() -> None:
     assert [entry["probabilityDecimal"] for entry in written] == [
         to_percent(entry.probability) for entry in risk.incidences
     ]
+
+
+def test_the_three_year_predictions_say_what_drives_them() -> None:
+    """Whole percentage points, largest first, nothing that rounds to none; what does not add up is said."""
+    written = _read(assessment(), "RiskAssessment")
+    explained = {
+        (entry["outcome"]["text"], entry["whenPeriod"]["end"][:4]): entry["rationale"]
+        for entry in written["prediction"]
+        if "rationale" in entry
+    }
+    assert explained == {
+        ("Recurrence", "2029"): (
+            "Change of this risk by what is known, in percentage points: lymph nodes and extranodal extension +8; "
+            "smoking -2. Single changes of all groups add up to +7, all findings together change it by +6."
+        ),
+        ("Death from any cause", "2029"): (
+            "Change of this risk by what is known, in percentage points: smoking -7; lymph nodes and extranodal "
+            "extension +5. Single changes of all groups add up to -2, all findings together change it by +0."
+        ),
+    }
+    assert load_delivery().texts["drivers"] in [note["text"] for note in written["note"]]
+
+
+def test_at_most_five_drivers_are_named() -> None:
+    """Of nine groups the five largest: a list that nobody reads explains nothing."""
+    effects = tuple(InputEffect(name=f"finding {size}", recurrence=size / 100, death=0.0) for size in range(9, 0, -1))
+    many = curves(explanation=Explanation(quarter=12, effects=effects, recurrence_gap=0.0, death_gap=0.0))
+    predictions = _read(assessment(output=many), "RiskAssessment")["prediction"]
+    recurrence, death = (entry["rationale"] for entry in predictions if "rationale" in entry)
+    assert re.findall(r"finding (\d)", recurrence) == ["9", "8", "7", "6", "5"]
+    assert death == "No single group of findings changes this risk by one percentage point."
+
+
+def test_without_an_explanation_nothing_is_said_of_drivers() -> None:
+    """A model that was not asked why gives no rationale and no sentence about one."""
+    written = _read(assessment(output=curves(explanation=None)), "RiskAssessment")
+    assert not any("rationale" in entry for entry in written["prediction"])
+    assert load_delivery().texts["drivers"] not in [note["text"] for note in written["note"]]
 
 
 def test_every_basis_names_a_version() -> None:
