@@ -491,14 +491,14 @@ def model_evaluate(
 
 @model_app.command("score")
 def model_score(
+    dataset: Annotated[str, typer.Option(help="How the tables are written: hancock, tcga_hnsc or radcure.")],
     data: Annotated[Path, typer.Option(help="The folder of the tables.")],
-    layout: Annotated[str, typer.Option(help="How they are written: hancock or tcga_hnsc.")],
     out_file: Annotated[Path, typer.Option("--out", help="The CSV file to write, one row per patient.")],
     bundle: Annotated[Path | None, typer.Option(help="A bundle; the shipped one by default.")] = None,
 ) -> None:
     """Forecast every patient of a table, or say why not; outcomes are not needed, nor is torch."""
     paths = {"--data": data, "--out": out_file, "--bundle": bundle}
-    _end_as(start_scoring(["--layout", layout, *_spelled(paths, {})]))
+    _end_as(start_scoring(["--dataset", dataset, *_spelled(paths, {})]))
 
 
 def _spelled(paths: Mapping[str, Path | None], switches: Mapping[str, bool]) -> list[str]:
