@@ -52,6 +52,8 @@ from adapter.printing import (
     print_json,
     print_policy,
     print_verdict,
+    readiness_lines,
+    readiness_row,
     report,
 )
 from adapter.rooms import Rooms, StoreRoom, build_decision, opened_ledger
@@ -63,6 +65,7 @@ from adapter.store.database import StoreLock
 from adapter.store.ledger import Ledger, LedgerEntry
 from adapter.studio import start_scoring, start_training
 from adapter.terminology import load_terminology
+from adapter.web.ask import ask_readiness
 from inference.artifact import MANIFEST, list_bundles, load_bundle, shipped_bundle
 from inference.contract import BundleRefused
 from inference.predictor import Predictor
@@ -296,14 +299,18 @@ def sandbox(
 
 @app.command()
 def status(config: Config, as_json: AsJson = False) -> None:
-    """How many cases wait, run, and ended in which way."""
-    with opened_ledger(load_settings(config)) as ledger:
+    """How many cases wait, run, and ended in which way; what the running service says of itself and its peers."""
+    settings = load_settings(config)
+    with opened_ledger(settings) as ledger:
         counts = ledger.counts()
+    service = ask_readiness(settings.web.bind, settings.web.port) if settings.web.port else None
     if as_json:
-        print_json(counts)
+        print_json({**counts, "service": readiness_row(service)})
         return
     for state, number in counts.items():
         out.print(f"{state:12} {number}")
+    for line in readiness_lines(service):
+        out.print(line, markup=False)
 
 
 @cases_app.command("list")

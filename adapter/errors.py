@@ -3,6 +3,7 @@
     AdjuvantError
     ├── Transient            the worker tries again: the other side may recover
     │   ├── PeerUnavailable      cannot connect, connection lost, 5xx, 429
+    │   │   └── PeerDown             left alone after many failures: nothing was tried
     │   ├── PeerTimeout          connected, but no answer in time
     │   ├── SearchExpired        a page link was gone twice: the search starts over with the next attempt
     │   ├── UnknownOutcome       a write was sent and its reply was lost
@@ -60,6 +61,10 @@ class Transient(AdjuvantError):
 
 class PeerUnavailable(Transient):
     """The peer cannot be reached or says it cannot serve now."""
+
+
+class PeerDown(PeerUnavailable):
+    """The peer failed so often that it is left alone now; nothing was sent, so waiting is no attempt."""
 
 
 class PeerTimeout(Transient):

@@ -12,6 +12,7 @@ from rich.table import Table
 from adapter.checkup import Finding
 from adapter.decision.show import PolicyRow
 from adapter.store.ledger import LedgerEntry
+from adapter.web.ask import Readiness
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
@@ -67,6 +68,21 @@ def finding_line(finding: Finding) -> str:
 def finding_row(finding: Finding) -> dict[str, object]:
     """The same for machines."""
     return {"what": finding.what, "passed": finding.passed, "detail": finding.detail}
+
+
+def readiness_lines(service: Readiness | None) -> list[str]:
+    """What the running service says, one line each."""
+    if service is None:
+        return ["service      does not answer at web.bind and web.port"]
+    peers = [f"{peer:12} circuit {state}" for peer, state in service.peers]
+    return [f"service      {service.status}", *peers, *(f"  - {complaint}" for complaint in service.complaints)]
+
+
+def readiness_row(service: Readiness | None) -> dict[str, object] | None:
+    """The same for machines."""
+    if service is None:
+        return None
+    return {"status": service.status, "complaints": list(service.complaints), "peers": dict(service.peers)}
 
 
 def print_policy(rows: Iterable[PolicyRow]) -> None:

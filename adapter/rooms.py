@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 from zoneinfo import ZoneInfo
 
+from adapter.breaker import CircuitReport
 from adapter.decision.policy import load_policy
 from adapter.dicom.ae import Archive
 from adapter.dicom.limits import Limits as DicomLimits
@@ -30,6 +31,7 @@ from adapter.fhir.delivery import OutputMode, load_delivery, unverified_codes
 from adapter.fhir.limits import Limits as FhirLimits
 from adapter.pipeline.assess import StepResult
 from adapter.pipeline.ehr import Ehr
+from adapter.pipeline.guarded import GuardedArchive
 from adapter.pipeline.ports import DecisionPorts, Ports
 from adapter.pipeline.practice import Practice
 from adapter.pipeline.work import conclude_stored
@@ -211,12 +213,14 @@ class Rooms:
             decision = build_decision(settings, self.store.vault)
             self.client = opening.enter_context(build_client(settings))
             self.archive = build_archive(settings)
+            self.guarded_archive: GuardedArchive | None = None
             if self.archive is not None:
                 opening.enter_context(self.archive)
+                self.guarded_archive = GuardedArchive(self.archive)
             ehr = Ehr(self.client)
             self.ports = Ports(
                 source=ehr,
-                archive=self.archive,
+                archive=self.guarded_archive,
                 target=ehr,
                 files=decision.files,
                 predictor=decision.predictor,
@@ -224,6 +228,11 @@ class Rooms:
             )
             self._stack = opening.pop_all()
         return self
+
+    def circuits(self) -> tuple[CircuitReport, ...]:
+        """How each peer's circuit stands."""
+        pacs = () if self.guarded_archive is None else (self.guarded_archive.circuit(),)
+        return (self.client.circuit(), *pacs)
 
     def __exit__(self, *_: object) -> None:
         """Close in reverse order."""

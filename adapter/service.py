@@ -26,7 +26,7 @@ from adapter.settings import Settings
 from adapter.store.database import StoreLock
 from adapter.store.watermark import WatermarkStore
 from adapter.store.workers import WorkerRegister
-from adapter.web.health import create_health_app
+from adapter.web.health import Vitals, create_health_app
 from adapter.web.server import WebServer
 
 _MISSED_POLLS = 5
@@ -50,6 +50,7 @@ class Service:
         self._clock = clock
         self._complaint: str | None = "starting"
         self._polled_well = clock()
+        self._polled: datetime | None = None
         self._stack = ExitStack()
         self._polling = threading.Lock()
 
@@ -85,7 +86,7 @@ class Service:
             self.queue = opening.enter_context(CaseQueue(self.rooms.store.database, work, options, workers))
             feed = WatermarkStore(self.rooms.store.database, settings.fhir.base_url)
             self._watcher = Watcher(self.rooms.client, build_cohort(settings.cohort), feed)
-            app = create_health_app(self.rooms.store.ledger.counts, self.complaints)
+            app = create_health_app(self.rooms.store.ledger.counts, self.complaints, self.vitals)
             web = WebServer(app, host=settings.web.bind, port=settings.web.port)
             self.web = opening.enter_context(web)
             self._enqueue_open()
@@ -107,7 +108,7 @@ class Service:
                 _log.warning("poll failed", error=self._complaint)
                 return 0
             self._complaint = None
-            self._polled_well = self._clock()
+            self._polled_well = self._polled = self._clock()
             return len(cases)
 
     def expire(self) -> int:
@@ -152,6 +153,16 @@ class Service:
         if silent > timedelta(seconds=_MISSED_POLLS * self._settings.watch.poll_seconds):
             found.append(f"no look at the EHR ended well since {self._polled_well.isoformat(timespec='seconds')}")
         return tuple(found)
+
+    def vitals(self) -> Vitals:
+        """What a monitor sees besides."""
+        ledger = self.rooms.store.ledger
+        return Vitals(
+            polled=self._polled,
+            oldest_waiting=ledger.oldest_waiting(),
+            endings=ledger.endings(),
+            circuits=self.rooms.circuits(),
+        )
 
     @property
     def unfinished(self) -> tuple[str, ...]:

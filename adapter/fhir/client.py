@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 import httpx
 import msgspec
 
+from adapter.breaker import CircuitBreaker, CircuitReport
 from adapter.domain.ids import ResourceVersion
 from adapter.domain.record import RawResource
 from adapter.errors import (
@@ -37,7 +38,6 @@ from adapter.errors import (
     WrongPatient,
 )
 from adapter.fhir.body import read_body
-from adapter.fhir.breaker import CircuitBreaker
 from adapter.fhir.capabilities import ServerCapabilities, read_capabilities
 from adapter.fhir.limits import Limits
 from adapter.fhir.links import ServiceBase, request_target
@@ -53,6 +53,7 @@ from adapter.moments import Moment, reach
 Parameters = Sequence[tuple[str, str]]
 
 _FHIR_JSON = "application/fhir+json"
+_NOBODY = "adjuvant-asks-for-nobody"
 _CAPABILITIES_SECONDS = 24 * 3600.0  # checklist FR-01: at start and daily
 _HEADERS = {"Accept": _FHIR_JSON, "Accept-Encoding": "gzip", "User-Agent": "adjuvant"}
 _NO_CACHE = {"Cache-Control": "no-cache"}  # HAPI answers identical searches from a cache for a minute
@@ -114,7 +115,11 @@ class FhirClient:
         self._date: str | None = None
         self._capabilities: tuple[float, ServerCapabilities] | None = None
         self._breaker = CircuitBreaker(
-            failures=self._limits.breaker_failures, rest_seconds=self._limits.breaker_seconds, clock=clock
+            "EHR",
+            failures=self._limits.breaker_failures,
+            rest_seconds=self._limits.breaker_seconds,
+            probe=self._knock,
+            clock=clock,
         )
         # A transport and no httpx.Client: no redirects followed, no cookies kept, nothing read from the environment
         # (proxies, netrc logins, certificates), and no URL logged, which httpx.Client does at INFO.
@@ -144,6 +149,10 @@ class FhirClient:
     def base_url(self) -> str:
         """The service base URL, without a trailing slash."""
         return self._base.url
+
+    def circuit(self) -> CircuitReport:
+        """Whether requests go out, and how many failed in which way."""
+        return self._breaker.report()
 
     def server_time(self) -> datetime | None:
         """Give the `Date` of the latest reply, aware; None before the first and when it sends none."""
@@ -327,22 +336,37 @@ class FhirClient:
             self._breaker.admit()
             try:
                 answer = self._authorised(ask)
-                if answer.status not in retried:
+                if answer.status not in RETRIED_READS:
                     self._breaker.succeeded()
                     return answer
                 asked = asked_wait_seconds(answer.headers, self._limits)
                 failure: Transient = PeerUnavailable(
                     f"{ask.what} was answered {answer.status}", retry_after_seconds=asked
                 )
-            except again_after as error:
+                self._breaker.failed(failure)
+                if answer.status not in retried:
+                    return answer
+            except Transient as error:
+                self._breaker.failed(error)
+                if not isinstance(error, again_after):
+                    raise
                 failure, asked = error, None
-            self._breaker.failed()
             wait = wait_seconds(attempt, asked, jitter=self._jitter, limits=self._limits)
             patience -= wait
             if attempt == self._limits.attempts or patience < 0:
                 raise failure
             self._sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _knock(self) -> None:
+        """Ask for a patient that does not exist: what lies behind the server has to work to say so, and nobody is read.
+
+        A CapabilityStatement would not do: servers give it with their database down. Raises Transient.
+        """
+        ask = _Ask(method="GET", url=self._under("Patient", _NOBODY), what="a question whether the server is back")
+        answer = self._authorised(ask)
+        if answer.status in RETRIED_READS:
+            raise PeerUnavailable(f"{ask.what} was answered {answer.status}")
 
     def _authorised(self, ask: _Ask) -> _Answer:
         """Send with the current token; a 401 asks once for another one: nothing was carried out."""

@@ -11,8 +11,8 @@ import structlog
 from adapter.domain.ids import ResourceVersion
 from adapter.domain.outcome import Abstained, Case, DeadLetter, Delivered, Settled, Skipped, WriteReceipt
 from adapter.engine.queue import SETTLED, STEPS, Checkpoint, Transaction
-from adapter.engine.steps import RetryPolicy, attempt
-from adapter.errors import AdjuvantError, BadData, SeriesIncomplete, Transient, place_of
+from adapter.engine.steps import Interrupted, RetryPolicy, attempt
+from adapter.errors import AdjuvantError, BadData, PeerDown, SeriesIncomplete, Transient, place_of
 from adapter.moments import Moment, reach
 from adapter.pipeline.assess import StepResult, conclude, deliver, gather, retrieve
 from adapter.pipeline.case_file import CaseFile, unseal
@@ -55,7 +55,7 @@ class AssessmentWork:
         self._ledger.begin_step(case, 1 + STEPS.index(name))
         case_file = str(checkpoint[_CASE_FILE]) if _CASE_FILE in checkpoint else None
         try:
-            result = attempt(lambda: self._once(name, case, case_file), self._retries, wait=self._wait)
+            result = attempt(lambda: self._with_its_peers(name, case, case_file), self._retries, wait=self._wait)
         except Exception as error:
             # left to the engine, a bug's message would be stored, and may hold a patient's data
             settled = outcome_of(error)
@@ -65,6 +65,15 @@ class AssessmentWork:
             return {_CASE_FILE: case_file, SETTLED: as_json(settled)}
         ended = {SETTLED: as_json(result.settled)} if result.settled else {}
         return {_CASE_FILE: result.case_file, **ended}
+
+    def _with_its_peers(self, name: str, case: Case, case_file_digest: str | None) -> StepResult:
+        """Wait while a peer is known to be down: no attempt is spent, so that an outage makes no dead letters. F-03."""
+        while True:
+            try:
+                return self._once(name, case, case_file_digest)
+            except PeerDown as down:
+                if self._wait(down.retry_after_seconds or 0.0):
+                    raise Interrupted from down
 
     def _once(self, name: str, case: Case, case_file_digest: str | None) -> StepResult:
         if name == "gather":

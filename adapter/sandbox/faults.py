@@ -24,7 +24,7 @@ class FhirFaults:
     connection is cut before the reply. dropped_parameters: search parameters ignored and absent from `self`.
     duplicate_entries: the last entry of a page comes again on the next. outcome_entry: each page carries an
     OperationOutcome with search.mode outcome. bad_entry: each first page carries an entry that is no resource.
-    html_page: a search answers 200 with an HTML error page.
+    html_page: a search answers 200 with an HTML error page. down: every request answers 500.
     """
 
     link_style: LinkStyle = LinkStyle.HAPI
@@ -44,3 +44,4 @@ class FhirFaults:
     without_transaction: bool = False
     lost_replies: int = 0
     delay_seconds: float = 0.0
+    down: bool = False

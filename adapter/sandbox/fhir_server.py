@@ -125,6 +125,8 @@ class FhirServer:
             if self.faults.delay_seconds:
                 await asyncio.sleep(self.faults.delay_seconds)
             body = await request.body()
+            if self.faults.down:
+                return Response(status_code=500)
             try:
                 response = handle(request, body)
             except Refused as refusal:

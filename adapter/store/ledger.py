@@ -29,7 +29,7 @@ from adapter.store.cases import (
     settle,
 )
 from adapter.store.database import store_session
-from adapter.store.tables import CaseRow
+from adapter.store.tables import AwareTime, CaseRow
 
 __all__ = [
     "ABSTAINED",
@@ -145,6 +145,20 @@ class Ledger:
         with store_session(self._engine) as session:
             found = dict(session.exec(select(CaseRow.state, func.count()).group_by(CaseRow.state)).all())
         return {state: found.get(state, 0) for state in (*OPEN, *TERMINAL)}
+
+    def oldest_waiting(self) -> datetime | None:
+        """When the case that waits longest was asked for; None where nothing waits."""
+        query = select(func.min(CaseRow.asked, type_=AwareTime)).where(CaseRow.state == WAITING)
+        with store_session(self._engine) as session:
+            found: datetime | None = session.exec(query).one()
+            return found
+
+    def endings(self) -> Mapping[tuple[str, str], int]:
+        """How many cases ended in which state for which reason."""
+        query = select(CaseRow.state, CaseRow.reason, func.count()).where(col(CaseRow.state).in_(TERMINAL))
+        with store_session(self._engine) as session:
+            found = session.exec(query.group_by(CaseRow.state, CaseRow.reason)).all()
+        return {(state, reason): number for state, reason, number in found}
 
     def list_cases(self, *, state: str | None = None, patient_id: str | None = None) -> tuple[LedgerEntry, ...]:
         """Cases, newest first; those that wait before all."""

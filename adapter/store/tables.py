@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import DateTime, Dialect, TypeDecorator
+from sqlalchemy import DateTime, Dialect, TypeDecorator, func
 from sqlmodel import Field, SQLModel
 
 
@@ -40,7 +40,8 @@ class CaseRow(SQLModel, table=True):
     """One case and what became of it.
 
     crashes: how often a worker died in one of its steps without getting further than crashed_after steps. begun_after:
-    how many steps had finished when one was begun last; 0 when none was begun since the last death was counted.
+    how many steps had finished when one was begun last; 0 when none was begun since the last death was counted. asked:
+    when it was asked for, by the database's clock.
     """
 
     __tablename__ = "adjuvant_case"
@@ -58,6 +59,9 @@ class CaseRow(SQLModel, table=True):
     crashes: int = 0
     crashed_after: int = 0
     begun_after: int = 0
+    asked: datetime | None = Field(
+        default=None, sa_type=AwareTime, sa_column_kwargs={"server_default": func.current_timestamp()}
+    )
 
 
 class WorkerRow(SQLModel, table=True):

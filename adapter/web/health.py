@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from fastapi import FastAPI, Response
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from adapter.breaker import CircuitReport, CircuitState
 
 CaseCounts = Callable[[], Mapping[str, int]]
 """How many cases are in each state."""
@@ -17,11 +23,25 @@ Complaints = Callable[[], tuple[str, ...]]
 _UNAVAILABLE = 503
 
 
-def create_health_app(counts: CaseCounts, complaints: Complaints) -> FastAPI:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """What a night shift watches: times, numbers and codes, nothing about a patient.
+
+    polled: when a look at the EHR last ended well. reconciled: when every record was last compared.
+    oldest_waiting: when the case that waits longest was asked for. None: not yet, or none. endings: of cases, by state
+    and reason.
+    """
+
+    polled: datetime | None = None
+    reconciled: datetime | None = None
+    oldest_waiting: datetime | None = None
+    endings: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    circuits: tuple[CircuitReport, ...] = ()
+
+
+def create_health_app(counts: CaseCounts, complaints: Complaints, vitals: Callable[[], Vitals] = Vitals) -> FastAPI:
     """`/health/live`, `/health/ready` and `/metrics`; none of them shows anything about a patient."""
     app = FastAPI(title="adjuvant", docs_url=None, redoc_url=None, openapi_url=None)
-    registry = CollectorRegistry()
-    cases = Gauge("adjuvant_cases", "Cases by state", ["state"], registry=registry)
 
     @app.get("/health/live")
     def live() -> dict[str, str]:
@@ -29,15 +49,72 @@ def create_health_app(counts: CaseCounts, complaints: Complaints) -> FastAPI:
 
     @app.get("/health/ready")
     def ready(response: Response) -> dict[str, object]:
-        found = complaints()
+        circuits = vitals().circuits
+        found = [*complaints(), *map(_sentence, filter(_is_down, circuits))]
         if found:
             response.status_code = _UNAVAILABLE
-        return {"status": "not ready" if found else "ready", "complaints": list(found)}
+        peers = {report.peer: report.state.value for report in circuits}
+        return {"status": "not ready" if found else "ready", "complaints": found, "peers": peers}
 
     @app.get("/metrics")
     def metrics() -> Response:
-        for state, number in counts().items():
-            cases.labels(state=state).set(number)
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        content = generate_latest(_collected(counts(), vitals()))
+        return Response(content, media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def _is_down(report: CircuitReport) -> bool:
+    return report.state is not CircuitState.CLOSED
+
+
+def _sentence(report: CircuitReport) -> str:
+    return f"the {report.peer} kept failing and is left alone; cases wait for it"
+
+
+def _collected(counts: Mapping[str, int], vitals: Vitals) -> CollectorRegistry:
+    """Everything as it stands now: a fresh registry each time, so that nothing of an earlier state lingers."""
+    registry = CollectorRegistry()
+    cases = Gauge("adjuvant_cases", "Cases by state", ["state"], registry=registry)
+    for state, number in counts.items():
+        cases.labels(state=state).set(number)
+    ended = Gauge(
+        "adjuvant_cases_ended", "Cases that ended, by state and reason", ["state", "reason"], registry=registry
+    )
+    for (state, reason), number in vitals.endings.items():
+        ended.labels(state=state, reason=reason).set(number)
+    times = {
+        "adjuvant_last_good_poll": ("When a look at the EHR last ended well", vitals.polled),
+        "adjuvant_last_reconciliation": ("When every record was last compared", vitals.reconciled),
+        "adjuvant_oldest_waiting_case": ("When the case that waits longest was asked for", vitals.oldest_waiting),
+    }
+    for name, (meaning, time) in times.items():
+        if time is not None:
+            Gauge(f"{name}_timestamp_seconds", meaning, registry=registry).set(time.timestamp())
+    _collect_peers(vitals.circuits, registry)
+    return registry
+
+
+def _collect_peers(circuits: tuple[CircuitReport, ...], registry: CollectorRegistry) -> None:
+    state = Gauge("adjuvant_circuit", "1 for the state of a peer's circuit", ["peer", "state"], registry=registry)
+    for report in circuits:
+        for possible in CircuitState:
+            state.labels(peer=report.peer, state=possible.value).set(possible is report.state)
+    registry.register(_PeerFailures(circuits))
+
+
+class _PeerFailures(Collector):
+    """Counts that the circuits keep; a Counter would count them again from now."""
+
+    def __init__(self, circuits: tuple[CircuitReport, ...]) -> None:
+        self._circuits = circuits
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """One family, a sample for each peer and error."""
+        failures = CounterMetricFamily(
+            "adjuvant_peer_failures", "Failed attempts since the start, by error", labels=["peer", "error"]
+        )
+        for report in self._circuits:
+            for error, number in report.failures:
+                failures.add_metric([report.peer, error], number)
+        yield failures

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from adapter.breaker import CircuitState
 from adapter.domain.ids import ResourceVersion
 from adapter.errors import (
     AccessRefused,
@@ -27,6 +28,7 @@ from adapter.errors import (
     BadSettings,
     ForeignLink,
     MalformedResource,
+    PeerDown,
     PeerTimeout,
     PeerUnavailable,
     PullIncomplete,
@@ -247,9 +249,10 @@ def test_patience_ends_and_says_how_long_to_wait() -> None:
 
 
 def test_a_failing_server_is_left_alone() -> None:
-    """After enough failures in a row the circuit opens: no request goes out until the rest is over."""
+    """F-03: after enough failures in a row nothing goes out until the rest is over; then one question decides."""
     now = [0.0]
-    with FhirWire(scripted(WireReply(500))) as wire:
+    status = 500
+    with FhirWire(lambda _: WireReply(status, body=_PATIENT if status == 200 else b"")) as wire:
         limits = Limits(attempts=2, breaker_failures=4, breaker_seconds=30.0)
         with FhirClient(wire.base_url, limits=limits, sleep=Naps(), clock=lambda: now[0]) as client:
             for _ in range(5):
@@ -257,9 +260,38 @@ def test_a_failing_server_is_left_alone() -> None:
                     client.read("Patient", "p1")
             assert len(wire.requests) == 4
             now[0] = 31.0
-            with pytest.raises(PeerUnavailable):
+            with pytest.raises(PeerDown) as caught:
                 client.read("Patient", "p1")
             assert len(wire.requests) == 5
+            assert "p1" not in wire.requests[-1].target
+            assert caught.value.retry_after_seconds == 60.0
+            status = 200
+            now[0] = 92.0
+            assert client.read("Patient", "p1") is not None
+            assert client.circuit().state is CircuitState.CLOSED
+
+
+@pytest.mark.parametrize("reply", [WireReply(500), WireReply(headers={"content-length": "10"}, cut=True)])
+def test_writes_that_fail_open_the_circuit_too(reply: WireReply) -> None:
+    """F-03: a server that answers no write is down, though no write is ever sent twice."""
+    with (
+        FhirWire(scripted(reply)) as wire,
+        client_of(wire, Limits(attempts=1, breaker_failures=2)) as client,
+    ):
+        for _ in range(2):
+            with pytest.raises(UnknownOutcome):
+                client.post_transaction(b"{}")
+        with pytest.raises(PeerDown):
+            client.post_transaction(b"{}")
+        assert len(wire.requests) == 2
+
+
+def test_a_refusal_is_no_failure_of_the_server() -> None:
+    """404s and 403s in any number keep the circuit closed."""
+    with FhirWire(scripted(WireReply(404))) as wire, client_of(wire, Limits(breaker_failures=2)) as client:
+        for _ in range(5):
+            assert client.read("Patient", "p1") is None
+        assert client.circuit().failures == ()
 
 
 def test_a_refused_connection_has_a_name() -> None:

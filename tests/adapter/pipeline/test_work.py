@@ -30,7 +30,7 @@ from adapter.domain.outcome import (
 from adapter.domain.record import RawRecord
 from adapter.engine.queue import SETTLED, STEPS, CaseQueue, QueueOptions
 from adapter.engine.steps import RetryPolicy
-from adapter.errors import AdjuvantError, BadData, PeerTimeout, PullIncomplete, SeriesIncomplete, WriteRefused
+from adapter.errors import AdjuvantError, BadData, PeerDown, PeerTimeout, PullIncomplete, SeriesIncomplete, WriteRefused
 from adapter.features.at_risk import LandmarkPolicy
 from adapter.fhir.decode import Reading
 from adapter.fhir.delivery import OutputMode, load_delivery
@@ -226,6 +226,13 @@ def test_a_peer_that_stays_away_is_a_dead_letter(work: AssessmentWork, hospital:
     """Nothing is wrong with the patient's data: a person looks at the peer and retries."""
     hospital.sending = failing(PeerTimeout("slow"))
     assert run(work) == DeadLetter(reason="peer-timeout", detail="slow")
+
+
+def test_an_outage_makes_no_dead_letters(work: AssessmentWork, hospital: Hospital) -> None:
+    """F-03: a peer known to be down is waited for, however long, without an attempt spent; then it is delivered."""
+    hospital.fetching = failing(PeerDown("the EHR kept failing", retry_after_seconds=30.0), times=500)
+    hospital.sending = failing(PeerDown("the EHR kept failing", retry_after_seconds=30.0), times=500)
+    assert isinstance(run(work), Delivered)
 
 
 def test_incomplete_data_abstains(work: AssessmentWork, hospital: Hospital) -> None:

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import text
 from sqlmodel import Session, SQLModel
 
 from adapter.errors import BadStore
 from adapter.store.database import StoreLock, open_database
+from adapter.store.ledger import Ledger
 from adapter.store.tables import WatermarkRow
 
 
@@ -166,4 +168,25 @@ def test_times_come_back_aware_and_a_naive_one_is_refused(tmp_path: Path) -> Non
         session.add(WatermarkRow(feed="b", time=datetime(2025, 3, 10)))
         with pytest.raises(Exception, match="without offset"):
             session.commit()
+    engine.dispose()
+
+
+def test_cases_of_an_older_adjuvant_survive_the_upgrade(tmp_path: Path) -> None:
+    """F-49: tables are brought to this version with every case in them; those of before count as asked for then."""
+    engine = open_database(_url(tmp_path))
+    with engine.begin() as connection:
+        connection.execute(text("insert into adjuvant_patient values ('p1', 1, 0)"))
+        connection.execute(text("alter table adjuvant_case drop column asked"))
+        connection.execute(
+            text(
+                "insert into adjuvant_case (case_id, patient_id, revision, state, reason, detail, resources, crashes, "
+                "crashed_after, begun_after) values ('p1:1', 'p1', 1, 'waiting', '', '', '', 0, 0, 0)"
+            )
+        )
+        connection.execute(text("update alembic_version set version_num = '0002'"))
+    engine.dispose()
+    engine = open_database(_url(tmp_path))
+    ledger = Ledger(engine, lambda: datetime(2026, 3, 1, tzinfo=UTC))
+    assert [case.case_id for case in ledger.open_cases()] == ["p1:1"]
+    assert ledger.oldest_waiting() is not None
     engine.dispose()

@@ -55,6 +55,30 @@ def settle(engine: Engine, ledger: Ledger, case: Case, settled: Settled, case_fi
         session.commit()
 
 
+def test_the_oldest_waiting_case_is_known(engine: Engine, ledger: Ledger) -> None:
+    """By the database's clock, from the first request; what runs waits no more."""
+    assert ledger.oldest_waiting() is None
+    before = datetime.now(UTC).replace(microsecond=0)
+    first = ledger.request(_P1)
+    asked = ledger.oldest_waiting()
+    assert asked is not None
+    assert before <= asked <= datetime.now(UTC)
+    ledger.request(_P1)
+    assert ledger.oldest_waiting() == asked
+    start(engine, ledger, first)
+    assert ledger.oldest_waiting() is None
+
+
+def test_endings_are_counted_by_reason(engine: Engine, ledger: Ledger) -> None:
+    """What a monitor alarms on: codes and numbers."""
+    for patient, reason in (("p1", "peer-timeout"), ("p2", "peer-timeout"), ("p3", "step-crashed")):
+        case = ledger.request(PatientId(patient))
+        start(engine, ledger, case)
+        settle(engine, ledger, case, DeadLetter(reason=reason, detail="x"))
+    ledger.request(_P1)
+    assert ledger.endings() == {("dead-letter", "peer-timeout"): 2, ("dead-letter", "step-crashed"): 1}
+
+
 def test_many_requests_make_one_waiting_case(ledger: Ledger) -> None:
     """300 changes before work begins are one piece of work."""
     asked = {ledger.request(_P1) for _ in range(300)}
@@ -173,7 +197,7 @@ def test_no_table_has_a_column_for_a_value_of_a_patient(ledger: Ledger, tmp_path
     columns = {f"{table}.{row[1]}" for table in tables for row in connection.execute(f"pragma table_info({table})")}
     connection.close()
     case = "case_id patient_id revision state reason detail assessment_id case_file resources started settled "
-    case += "crashes crashed_after begun_after"
+    case += "crashes crashed_after begun_after asked"
     assert columns == {
         "alembic_version.version_num",
         *(f"adjuvant_worker.{name}" for name in ("executor_id", "seen", "left")),
