@@ -59,7 +59,7 @@ from adapter.printing import (
 from adapter.rooms import Rooms, StoreRoom, build_decision, opened_ledger
 from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.patients import simulate_courses
-from adapter.service import Service
+from adapter.service import Role, Service
 from adapter.settings import EXAMPLE, Settings, load_settings
 from adapter.store.database import StoreLock
 from adapter.store.ledger import Ledger, LedgerEntry
@@ -155,12 +155,15 @@ def demo(
 
 
 @app.command()
-def run(config: Config) -> None:
+def run(
+    config: Config,
+    role: Annotated[Role, typer.Option(help="What this process does; several processes need PostgreSQL.")] = Role.ALL,
+) -> None:
     """Run the service until it is asked to stop (SIGTERM or SIGINT)."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    with Service(load_settings(config)) as service:
+    with Service(load_settings(config), role=role) as service:
         err.print(f"adjuvant runs; health at {service.web.url}/health/ready")
         service.run_until(stopping)
     if service.unfinished:

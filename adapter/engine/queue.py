@@ -123,6 +123,7 @@ class CaseQueue:
                     executor_id=self._executor,
                     queue=QUEUE,
                     may_continue=lambda workflow_id, steps: self._work.may_continue(_case_of(workflow_id), steps),
+                    in_hand=lambda: self.unfinished,
                 )
                 beat = partial(self._workers.beat, self._executor)
                 opening.enter_context(Heartbeat(beat, takeover.take_over))

@@ -52,7 +52,6 @@ class AssessmentWork:
     def run_step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
         """One of the four steps; an error that no retry mends becomes the outcome, a bug of ours included."""
         self._watching(case, name, None)
-        self._ledger.begin_step(case, 1 + STEPS.index(name))
         case_file = str(checkpoint[_CASE_FILE]) if _CASE_FILE in checkpoint else None
         try:
             result = attempt(lambda: self._with_its_peers(name, case, case_file), self._retries, wait=self._wait)
@@ -76,6 +75,7 @@ class AssessmentWork:
                     raise Interrupted from down
 
     def _once(self, name: str, case: Case, case_file_digest: str | None) -> StepResult:
+        self._ledger.begin_step(case, 1 + STEPS.index(name))
         if name == "gather":
             return gather(case, self._ports)
         if case_file_digest is None:
