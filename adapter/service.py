@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Self
+from zoneinfo import ZoneInfo
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -18,18 +19,21 @@ from adapter.engine.queue import CaseQueue, QueueOptions
 from adapter.engine.steps import RetryPolicy
 from adapter.errors import AdjuvantError, Transient, place_of
 from adapter.pipeline.assess import StepResult
+from adapter.pipeline.reconcile import Reconciliation, night_of
 from adapter.pipeline.retention import expire_case_files
 from adapter.pipeline.watch import Watcher, enqueue_open_cases
 from adapter.pipeline.work import AssessmentWork, Watching
-from adapter.rooms import Rooms, build_cohort, decide_from_store, wall_clock
+from adapter.rooms import Rooms, build_cohort, build_reconciler, decide_from_store, wall_clock
 from adapter.settings import Settings
 from adapter.store.database import StoreLock
+from adapter.store.rounds import RoundBook
 from adapter.store.watermark import WatermarkStore
 from adapter.store.workers import WorkerRegister
 from adapter.web.health import Vitals, create_health_app
 from adapter.web.server import WebServer
 
 _MISSED_POLLS = 5
+_RECONCILE_TICK_SECONDS = 300.0
 _STOP_SECONDS = 2.0
 _log = structlog.get_logger()
 
@@ -53,6 +57,8 @@ class Service:
         self._polled: datetime | None = None
         self._stack = ExitStack()
         self._polling = threading.Lock()
+        self._reconciling = threading.Lock()
+        self._ending = threading.Event()
 
     def __enter__(self) -> Self:
         """Start everything, or raise the named error of the first thing that cannot; then nothing is left running."""
@@ -86,6 +92,8 @@ class Service:
             self.queue = opening.enter_context(CaseQueue(self.rooms.store.database, work, options, workers))
             feed = WatermarkStore(self.rooms.store.database, settings.fhir.base_url)
             self._watcher = Watcher(self.rooms.client, build_cohort(settings.cohort), feed)
+            self._reconciler = build_reconciler(settings, self.rooms.client, self.rooms.store)
+            self._book = RoundBook(self.rooms.store.database, settings.fhir.base_url)
             app = create_health_app(self.rooms.store.ledger.counts, self.complaints, self.vitals)
             web = WebServer(app, host=settings.web.bind, port=settings.web.port)
             self.web = opening.enter_context(web)
@@ -120,6 +128,28 @@ class Service:
             _log.warning("case files were not expired", error=_named(error))
             return 0
 
+    def reconcile(self) -> Reconciliation | None:
+        """Compare every record once a night, or go on where that was cut; None where there is nothing to do now.
+
+        Whatever fails is said in the log and tried again: polls and cases go on.
+        """
+        if self._polled is None or not self._reconciling.acquire(blocking=False):
+            return None
+        try:
+            zone = ZoneInfo(self._settings.fhir.time_zone)
+            name = night_of(self._clock(), self._settings.watch.reconcile_at, zone)
+            result = self._reconciler.reconcile(name, self._clock, self._ending.is_set)
+            self._enqueue_open()
+        except Exception as error:
+            _log.warning("records were not compared", error=_named(error))
+            return None
+        finally:
+            self._reconciling.release()
+        if result is not None:
+            counts = {name: getattr(result, name) for name in ("compared", "open", "refused", "interrupted")}
+            _log.info("records compared", **counts, found=len(result.found), left=len(result.left))
+        return result
+
     def run_until(self, stopping: threading.Event) -> None:
         """Poll at the configured pace until asked to stop."""
         scheduler = BackgroundScheduler(timezone=UTC)
@@ -133,10 +163,13 @@ class Service:
             next_run_time=self._clock(),
         )
         scheduler.add_job(self.expire, "interval", days=1, coalesce=True, next_run_time=self._clock())
+        # often enough to catch up after an outage; the night's name makes a round happen once
+        scheduler.add_job(self.reconcile, "interval", seconds=_RECONCILE_TICK_SECONDS, max_instances=1, coalesce=True)
         scheduler.start()
         try:
             stopping.wait()
         finally:
+            self._ending.set()
             scheduler.shutdown(wait=False)
             if self._polling.acquire(timeout=_STOP_SECONDS):
                 self._polling.release()
@@ -159,6 +192,7 @@ class Service:
         ledger = self.rooms.store.ledger
         return Vitals(
             polled=self._polled,
+            reconciled=self._book.ended(),
             oldest_waiting=ledger.oldest_waiting(),
             endings=ledger.endings(),
             circuits=self.rooms.circuits(),
@@ -167,7 +201,9 @@ class Service:
     @property
     def unfinished(self) -> tuple[str, ...]:
         """What is in flight; after the exit: what did not stop in time and must not hold the process."""
-        return (*sorted(self.queue.unfinished), *(("poll",) if self._polling.locked() else ()))
+        poll = ("poll",) if self._polling.locked() else ()
+        reconciliation = ("reconciliation",) if self._reconciling.locked() else ()
+        return (*sorted(self.queue.unfinished), *poll, *reconciliation)
 
     def _decide_apart(self, case_file_digest: str) -> StepResult:
         answer = self._apart.ask(case_file_digest)
