@@ -37,6 +37,7 @@ from adapter.page.pdf import as_pdf
 from adapter.page.view import page_of
 from adapter.pipeline.case_file import stored_bundle
 from adapter.pipeline.once import STEPS_TO_A_DECISION, STEPS_TO_DELIVERY, assess_once
+from adapter.pipeline.reconcile import Reconciliation
 from adapter.pipeline.replay import replay as replay_case
 from adapter.pipeline.retention import forget_patient
 from adapter.pipeline.work import as_json as outcome_as_json
@@ -54,15 +55,27 @@ from adapter.printing import (
     print_verdict,
     readiness_lines,
     readiness_row,
+    reconciliation_lines,
+    reconciliation_row,
     report,
 )
-from adapter.rooms import Rooms, StoreRoom, build_decision, opened_ledger
+from adapter.rooms import (
+    Rooms,
+    StoreRoom,
+    build_client,
+    build_decision,
+    build_reconciler,
+    opened_ledger,
+    wall_clock,
+)
 from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.patients import simulate_courses
 from adapter.service import Role, Service
 from adapter.settings import EXAMPLE, Settings, load_settings
+from adapter.store.backup import Manifest, restore_backup, take_backup
 from adapter.store.database import StoreLock
 from adapter.store.ledger import Ledger, LedgerEntry
+from adapter.store.vault import key_fingerprint, read_site_key
 from adapter.studio import start_scoring, start_training
 from adapter.terminology import load_terminology
 from adapter.web.ask import ask_readiness
@@ -297,6 +310,48 @@ def sandbox(
         stopping.wait()
 
 
+# ---- keeping
+
+
+@app.command()
+def backup(
+    destination: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    config: Config,
+    as_json: AsJson = False,
+) -> None:
+    """Copy ledger, queue and case files, also while the service runs. The site key is not in it: keep that apart."""
+    store = load_settings(config).store
+    key = key_fingerprint(read_site_key(store.key_path))
+    manifest = take_backup(store.url, store.vault_folder, destination, key=key, at=wall_clock())
+    _print_backup(manifest, f"backed up to {destination}", as_json=as_json)
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="A backup.")],
+    config: Config,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup back on an empty machine, where the site key lies already; every file is checked first."""
+    store = load_settings(config).store
+    key = key_fingerprint(read_site_key(store.key_path))
+    lock = StoreLock(store.folder)
+    try:
+        manifest = restore_backup(source, store.url, store.folder, store.vault_folder, key=key)
+    finally:
+        lock.release()
+    _print_backup(manifest, f"restored from {source}", as_json=as_json)
+
+
+def _print_backup(manifest: Manifest, what: str, *, as_json: bool) -> None:
+    if as_json:
+        fields = ("taken", "database", "key", "case_files")
+        print_json({name: getattr(manifest, name) for name in fields})
+        return
+    out.print(f"{what}: a {manifest.database} database and {manifest.case_files} case files, taken {manifest.taken}")
+    out.print(f"the site key is not in it (fingerprint {manifest.key}): keep it apart")
+
+
 # ---- looking
 
 
@@ -314,6 +369,33 @@ def status(config: Config, as_json: AsJson = False) -> None:
         out.print(f"{state:12} {number}")
     for line in readiness_lines(service):
         out.print(line, markup=False)
+
+
+@app.command()
+def reconcile(config: Config, as_json: AsJson = False) -> None:
+    """Compare every record of the cohort with what its last case was decided on; where it differs, ask for a new look.
+
+    A running service takes the new cases up at its next poll. It compares by itself every night.
+    """
+    settings = load_settings(config)
+    started = time.monotonic()
+    rounds: list[Reconciliation] = []
+    with StoreRoom(settings) as store, build_client(settings) as client:
+        reconciler, name = build_reconciler(settings, client, store), f"{int(wall_clock().timestamp()):x}"
+        while not rounds or (
+            rounds[-1].name != name and not rounds[-1].interrupted
+        ):  # a round that was cut comes first
+            result = reconciler.reconcile(name, wall_clock)
+            if result is None:
+                break
+            rounds.append(result)
+    if as_json:
+        print_json(reconciliation_row(rounds, time.monotonic() - started))
+    else:
+        for line in reconciliation_lines(rounds):
+            out.print(line, markup=False)
+    if rounds and rounds[-1].interrupted:
+        sys.exit(INCOMPLETE)
 
 
 @cases_app.command("list")

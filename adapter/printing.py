@@ -11,6 +11,7 @@ from rich.table import Table
 
 from adapter.checkup import Finding
 from adapter.decision.show import PolicyRow
+from adapter.pipeline.reconcile import Reconciliation
 from adapter.store.ledger import LedgerEntry
 from adapter.web.ask import Readiness
 
@@ -83,6 +84,49 @@ def readiness_row(service: Readiness | None) -> dict[str, object] | None:
     if service is None:
         return None
     return {"status": service.status, "complaints": list(service.complaints), "peers": dict(service.peers)}
+
+
+def reconciliation_lines(rounds: Sequence[Reconciliation]) -> list[str]:
+    """What a comparison of all records found, one line each."""
+    lines = []
+    for one in rounds:
+        for found in one.found:
+            counts = (
+                f": {found.new} new, {found.changed} changed, {found.deleted} gone" if found.new is not None else ""
+            )
+            detail = f" ({found.detail})" if found.detail else ""
+            lines.append(f"Patient/{found.patient_id} {found.what}{detail}{counts}; asked for {found.case_id}")
+        lines += [f"Patient/{patient} left the cohort" for patient in one.left]
+        refused = f", {one.refused} not to be read" if one.refused else ""
+        lines.append(f"{one.compared} records compared, {len(one.found)} differ, {one.open} have an open case{refused}")
+        if one.interrupted:
+            lines.append(f"not finished, to be gone on with: {one.interrupted}")
+    return lines
+
+
+def reconciliation_row(rounds: Sequence[Reconciliation], seconds: float) -> dict[str, object]:
+    """The same for machines."""
+    return {
+        "compared": sum(one.compared for one in rounds),
+        "open": sum(one.open for one in rounds),
+        "refused": sum(one.refused for one in rounds),
+        "found": [
+            {
+                "patient": found.patient_id,
+                "what": found.what,
+                "detail": found.detail,
+                "new": found.new,
+                "changed": found.changed,
+                "deleted": found.deleted,
+                "case": found.case_id,
+            }
+            for one in rounds
+            for found in one.found
+        ],
+        "left": [patient for one in rounds for patient in one.left],
+        "interrupted": rounds[-1].interrupted if rounds else "",
+        "seconds": round(seconds, 2),
+    }
 
 
 def print_policy(rows: Iterable[PolicyRow]) -> None:

@@ -34,11 +34,15 @@ from adapter.pipeline.ehr import Ehr
 from adapter.pipeline.guarded import GuardedArchive
 from adapter.pipeline.ports import DecisionPorts, Ports
 from adapter.pipeline.practice import Practice
+from adapter.pipeline.reconcile import Reconciler
 from adapter.pipeline.work import conclude_stored
 from adapter.settings import CohortSettings, Settings, StoreSettings
+from adapter.store.backup import require_restored
 from adapter.store.database import Database, open_database
 from adapter.store.ledger import Ledger
+from adapter.store.rounds import RoundBook
 from adapter.store.vault import Vault, create_site_key, read_site_key
+from adapter.store.watermark import WatermarkStore
 from adapter.terminology import load_terminology
 from inference.artifact import load_bundle, shipped_bundle
 from inference.contract import BundleRefused
@@ -93,6 +97,19 @@ def build_client(settings: Settings) -> FhirClient:
     token = bearer_from_file(settings.fhir.token_file) if settings.fhir.token_file else None
     limits = FhirLimits(page_size=settings.fhir.page_size)
     return FhirClient(settings.fhir.base_url, token=token, limits=limits, tls=_trusted(settings.fhir.tls_authorities))
+
+
+def build_reconciler(settings: Settings, client: FhirClient, store: StoreRoom) -> Reconciler:
+    """What compares the EHR's records with the store's ledger."""
+    feed = settings.fhir.base_url
+    return Reconciler(
+        client,
+        build_cohort(settings.cohort),
+        feed=WatermarkStore(store.database, feed),
+        book=RoundBook(store.database, feed),
+        ledger=store.ledger,
+        files=store.vault,
+    )
 
 
 def _trusted(authorities: Path | None) -> ssl.SSLContext | None:
@@ -175,6 +192,7 @@ class StoreRoom:
     def __enter__(self) -> Self:
         """Open both. Raises BadStore."""
         settings = self._settings.store
+        require_restored(settings.folder)
         self.database = open_database(settings.url)
         try:
             if self._settings.mode is not OutputMode.LIVE and not any(settings.vault_folder.glob("*/*")):

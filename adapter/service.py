@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Self
+from zoneinfo import ZoneInfo
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -23,19 +24,30 @@ from adapter.engine.steps import RetryPolicy
 from adapter.errors import AdjuvantError, BadSettings, Transient, place_of
 from adapter.fhir.client import FhirClient
 from adapter.pipeline.assess import StepResult
+from adapter.pipeline.reconcile import Reconciliation, night_of
 from adapter.pipeline.retention import expire_case_files
 from adapter.pipeline.watch import Watcher, enqueue_open_cases
 from adapter.pipeline.work import AssessmentWork, Watching
-from adapter.rooms import Rooms, build_client, build_cohort, decide_from_store, opened_database, wall_clock
+from adapter.rooms import (
+    Rooms,
+    build_client,
+    build_cohort,
+    build_reconciler,
+    decide_from_store,
+    opened_database,
+    wall_clock,
+)
 from adapter.settings import Settings
 from adapter.store.database import Database, StoreLock
 from adapter.store.ledger import Ledger
+from adapter.store.rounds import RoundBook
 from adapter.store.watermark import WatermarkStore
 from adapter.store.workers import WorkerRegister
 from adapter.web.health import Vitals, create_health_app
 from adapter.web.server import WebServer
 
 _MISSED_POLLS = 5
+_RECONCILE_TICK_SECONDS = 300.0
 _STOP_SECONDS = 2.0
 _LOOK_SECONDS = 5.0
 _GIVEN_UP, _TRIES = "engine-gave-up", 3
@@ -86,12 +98,15 @@ class Service:
         self._stack = ExitStack()
         self._polling = threading.Lock()
         self._looking = threading.Lock()
+        self._reconciling = threading.Lock()
+        self._ending = threading.Event()
 
     def __enter__(self) -> Self:
         """Start everything, or raise the named error of the first thing that cannot; then nothing is left running."""
         with ExitStack() as opening:
             database = self._open_store(opening)
             self._ledger = Ledger(database, self._clock)
+            self._book = RoundBook(database, self._settings.fhir.base_url)
             if self._role.watches:
                 self._open_watch(opening, database)
             if self._role.works:
@@ -148,6 +163,7 @@ class Service:
         )
         options = QueueOptions(workers=settings.watch.workers, quiet_seconds=settings.watch.quiet_seconds)
         self.queue = opening.enter_context(CaseQueue(database, work, options, WorkerRegister(database)))
+        self._reconciler = build_reconciler(settings, self.rooms.client, self.rooms.store)
 
     def __exit__(self, *_: object) -> None:
         """Stop within ten seconds: no new poll, steps in flight finish or are repeated at the next start."""
@@ -184,6 +200,29 @@ class Service:
             _log.warning("case files were not expired", error=_named(error))
             return 0
 
+    def reconcile(self) -> Reconciliation | None:
+        """Compare every record once a night, or go on where that was cut; None where there is nothing to do now.
+
+        Whatever fails is said in the log and tried again: polls and cases go on.
+        """
+        first_poll_is_due = self._role.watches and self._polled is None
+        if first_poll_is_due or not self._reconciling.acquire(blocking=False):
+            return None
+        try:
+            zone = ZoneInfo(self._settings.fhir.time_zone)
+            name = night_of(self._clock(), self._settings.watch.reconcile_at, zone)
+            result = self._reconciler.reconcile(name, self._clock, self._ending.is_set)
+            self._enqueue_open()
+        except Exception as error:
+            _log.warning("records were not compared", error=_named(error))
+            return None
+        finally:
+            self._reconciling.release()
+        if result is not None:
+            counts = {name: getattr(result, name) for name in ("compared", "open", "refused", "interrupted")}
+            _log.info("records compared", **counts, found=len(result.found), left=len(result.left))
+        return result
+
     def run_until(self, stopping: threading.Event) -> None:
         """Poll, and look for work, at the configured pace until asked to stop."""
         scheduler = BackgroundScheduler(timezone=UTC)
@@ -194,11 +233,14 @@ class Service:
             every(self.poll, seconds=poll_seconds, next_run_time=self._clock())
         if self._role.works:
             every(self.look_for_work, seconds=min(poll_seconds, _LOOK_SECONDS))
+            # often enough to catch up after an outage; the night's name makes a round happen once
+            every(self.reconcile, seconds=_RECONCILE_TICK_SECONDS)
             every(self.expire, days=1, next_run_time=self._clock())
         scheduler.start()
         try:
             stopping.wait()
         finally:
+            self._ending.set()
             scheduler.shutdown(wait=False)
             if self._polling.acquire(timeout=_STOP_SECONDS):
                 self._polling.release()
@@ -222,6 +264,7 @@ class Service:
         """What a monitor sees besides."""
         return Vitals(
             polled=self._polled,
+            reconciled=self._book.ended(),
             oldest_waiting=self._ledger.oldest_waiting(),
             endings=self._ledger.endings(),
             circuits=self._circuits(),
@@ -231,7 +274,9 @@ class Service:
     def unfinished(self) -> tuple[str, ...]:
         """What is in flight; after the exit: what did not stop in time and must not hold the process."""
         cases = sorted(self.queue.unfinished) if self._role.works else ()
-        return (*cases, *(("poll",) if self._polling.locked() else ()))
+        poll = ("poll",) if self._polling.locked() else ()
+        reconciliation = ("reconciliation",) if self._reconciling.locked() else ()
+        return (*cases, *poll, *reconciliation)
 
     def _wait(self, seconds: float) -> bool:
         return self.queue.pause(seconds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -163,6 +163,7 @@ class StoreSettings(_Section):
 class WatchSettings(_Section):
     """`[watch]`: how often the EHR is asked, how long a patient must be quiet, how often a step is tried.
 
+    reconcile_at: when, in fhir.time_zone, every record is compared with what its last case was decided on, each night.
     decide_seconds, decide_memory_gib: what one decision may take before its process is ended; three such ends and the
     case is a dead letter.
     """
@@ -171,6 +172,7 @@ class WatchSettings(_Section):
     quiet_seconds: Annotated[float, Field(ge=0)] = 900.0
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     attempts: Annotated[int, Field(ge=1, le=20)] = 6
+    reconcile_at: time = time(hour=2)
     decide_seconds: Annotated[float, Field(gt=0)] = 300.0
     decide_memory_gib: Annotated[float, Field(ge=1)] = 8.0
 

@@ -64,7 +64,8 @@ def fetch_changes(
     covers all patients, however many; it starts `overlap` before the watermark, because resources are stamped
     before they are committed, and what was reported before is recognised by its content. Elsewhere:
     `reread_cohort`. The next watermark is the latest `lastUpdated` seen that is not after the server's own
-    `Date`. Raises what `FhirClient.search` raises. Source: checklist FR-05.
+    `Date`; where that clock was put back behind the overlap, the watermark goes back with it, or nothing would be
+    seen until the clock has caught up. Raises what `FhirClient.search` raises. Source: checklist FR-05, fault F-26.
     """
     known = remembered or Remembered()
     if not _filters_by_time(client):
@@ -81,8 +82,8 @@ def fetch_changes(
 def reread_cohort(client: FhirClient, cohort: Cohort, *, remembered: Remembered | None = None) -> PolledChanges:
     """Read the watched types of every patient of the cohort and report whose content differs from last time.
 
-    The only honest way on a server without `_lastUpdated`, and elsewhere the way to notice deletions, which
-    no search by time shows: run it nightly. Each changed patient is reported once, by the Patient resource.
+    The only honest way on a server without `_lastUpdated`. Each changed patient is reported once, by the Patient
+    resource. Elsewhere `pipeline.reconcile` compares whole records nightly.
     """
     known = remembered or Remembered()
     now = _server_time(client)
@@ -130,9 +131,19 @@ class _Poll:
             if "_lastUpdated" in found.tally.ignored:
                 return False
             self._server_time = self._server_time or self._client.server_time()
+            if self._server_time is not None and self._server_time < self._window_start:
+                self._go_back_to(self._server_time)
+                return self.read()
             self._matches.extend(found.matches)
             self._quarantined.extend(found.quarantined)
         return True
+
+    def _go_back_to(self, moment: datetime) -> None:
+        """The server's clock was put back: what is stamped from now on is earlier than all that was seen."""
+        self._since = moment
+        self._window_start = moment - self._overlap
+        self._matches.clear()
+        self._quarantined.clear()
 
     def welcome(self, cohort: Cohort) -> None:
         """Report who is in the cohort now and was not before; a search is only asked for its recent changes."""
@@ -241,17 +252,29 @@ def _identified(client: FhirClient, member: PatientId) -> tuple[Identity, Resour
     return identity, survivor.version
 
 
+def contents_of(resources: Iterable[RawResource]) -> ContentHashes:
+    """What each resource says, as a hash."""
+    return {_name(resource.version): content_hash(resource.content) for resource in resources}
+
+
+def digest_of(contents: ContentHashes) -> str:
+    """One SHA-256 over all that a record says, whatever the order."""
+    lines = sorted(f"{name} {digest}" for name, digest in contents.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def digest_of_unreadable(error: BadData) -> str:
+    """The same for a record that cannot be read: its error's name, so that it is noticed when that changes."""
+    return hashlib.sha256(f"unreadable {type(error).__name__}".encode()).hexdigest()
+
+
 def _hash_of_everything(client: FhirClient, identity: Identity) -> str:
     """One SHA-256 over all watched resources of a person; what cannot be read counts as its error's name."""
     try:
         resources = list(_everything(client, identity))
     except BadData as error:
-        return hashlib.sha256(f"unreadable {type(error).__name__}".encode()).hexdigest()
-    lines = sorted(
-        f"{resource.version.resource_type}/{resource.version.resource_id} {content_hash(resource.content)}"
-        for resource in resources
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return digest_of_unreadable(error)
+    return digest_of(contents_of(resources))
 
 
 def _everything(client: FhirClient, identity: Identity) -> Iterable[RawResource]:

@@ -29,7 +29,7 @@ from adapter.store.cases import (
     settle,
 )
 from adapter.store.database import store_session
-from adapter.store.tables import AwareTime, CaseRow
+from adapter.store.tables import AwareTime, CaseRow, PatientRow
 
 __all__ = [
     "ABSTAINED",
@@ -175,6 +175,18 @@ class Ledger:
         with store_session(self._engine) as session:
             row = session.get(CaseRow, case_id)
             return _entry(row) if row else None
+
+    def newest_case(self, patient_id: PatientId) -> LedgerEntry | None:
+        """The patient's last case; None where there is none, or all were forgotten."""
+        query = select(CaseRow).where(CaseRow.patient_id == patient_id).order_by(col(CaseRow.revision).desc())
+        with store_session(self._engine) as session:
+            row = session.exec(query).first()
+            return _entry(row) if row else None
+
+    def was_asked_for(self, patient_id: PatientId) -> bool:
+        """Whether there ever was a case of the patient, also one that was forgotten."""
+        with store_session(self._engine) as session:
+            return session.get(PatientRow, patient_id) is not None
 
     def find_assessment(self, assessment_id: str) -> LedgerEntry | None:
         """The case that delivered an assessment first."""

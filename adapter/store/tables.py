@@ -82,7 +82,11 @@ class WatermarkRow(SQLModel, table=True):
 
 
 class RememberedRow(SQLModel, table=True):
-    """What the next poll must know of the last: who is in the cohort, and content hashes. kind: `person` or `hash`."""
+    """What the next poll, or the next comparison of all records, must know of the last.
+
+    kind: `person` (who is in the cohort) and `hash` (of a resource) for polls; `whole` (digest of a record) and `round`
+    (how far a comparison is) for comparisons.
+    """
 
     __tablename__ = "adjuvant_remembered"
     feed: str = Field(primary_key=True, max_length=200)

@@ -60,6 +60,16 @@ def read_site_key(path: Path) -> bytes:
     return key
 
 
+def key_fingerprint(key: bytes) -> str:
+    """A name for a key that does not tell the key: whether a backup needs this one or another."""
+    return hashlib.sha256(b"adjuvant key fingerprint" + key).hexdigest()[:16]
+
+
+def case_file_paths(folder: Path) -> Iterator[Path]:
+    """Every whole case file of a vault; what is being written now is none."""
+    yield from (path for path in folder.glob("[0-9a-f][0-9a-f]/*") if not path.suffix and path.is_file())
+
+
 class Vault:
     """Content kept once, under a name that does not tell its digest to who lacks the key.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import Engine
-from sqlmodel import Session, select
+from sqlalchemy import Engine, delete
+from sqlmodel import Session, col, select
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, Watermark
@@ -13,6 +13,8 @@ from adapter.moments import Moment, reach
 from adapter.store.cases import request_case
 from adapter.store.database import store_session, wait_for_other_polls
 from adapter.store.tables import RememberedRow, WatermarkRow
+
+_AT_ONCE = 500  # keys in one statement: SQLite takes 999 parameters
 
 
 class WatermarkStore:
@@ -32,9 +34,8 @@ class WatermarkStore:
     def remembered(self) -> tuple[Mapping[PatientId, PatientId], Mapping[str, str]]:
         """Known people (id to surviving id), and content hashes."""
         with store_session(self._engine) as session:
-            rows = session.exec(select(RememberedRow).where(RememberedRow.feed == self._feed)).all()
-        people = {PatientId(row.key): PatientId(row.content) for row in rows if row.kind == "person"}
-        return people, {row.key: row.content for row in rows if row.kind == "hash"}
+            people, hashes = self._kept(session, "person"), self._kept(session, "hash")
+        return {PatientId(key): PatientId(content) for key, content in people.items()}, hashes
 
     def advance(
         self,
@@ -56,15 +57,21 @@ class WatermarkStore:
         reach(Moment.AFTER_WATERMARK)
         return cases
 
+    def _kept(self, session: Session, kind: str) -> Mapping[str, str]:
+        """Keys and contents as plain pairs: ten thousand rows as objects would cost every poll half a second."""
+        query = select(RememberedRow.key, RememberedRow.content)
+        rows = session.exec(query.where(RememberedRow.feed == self._feed, RememberedRow.kind == kind))
+        return dict(rows.all())
+
     def _remember(self, session: Session, kind: str, content: Mapping[str, str]) -> None:
-        query = select(RememberedRow).where(RememberedRow.feed == self._feed, RememberedRow.kind == kind)
-        kept = {row.key: row for row in session.exec(query)}
-        for key in kept.keys() - content.keys():
-            session.delete(kept[key])
-        for key, value in content.items():
-            row = kept.get(key)
-            if row is None:
-                session.add(RememberedRow(feed=self._feed, kind=kind, key=key, content=value))
-            elif row.content != value:
-                row.content = value
-                session.add(row)
+        kept = self._kept(session, kind)
+        gone = sorted(kept.keys() - content.keys())
+        for start in range(0, len(gone), _AT_ONCE):
+            keys = gone[start : start + _AT_ONCE]
+            of_kind = (col(RememberedRow.feed) == self._feed, col(RememberedRow.kind) == kind)
+            session.execute(delete(RememberedRow).where(*of_kind, col(RememberedRow.key).in_(keys)))
+        for key in content.keys() - kept.keys():
+            session.add(RememberedRow(feed=self._feed, kind=kind, key=key, content=content[key]))
+        for key in kept.keys() & content.keys():
+            if kept[key] != content[key]:
+                session.merge(RememberedRow(feed=self._feed, kind=kind, key=key, content=content[key]))

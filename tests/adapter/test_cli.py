@@ -177,3 +177,25 @@ def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: Sandbo
     assert service.returncode == 0, errors
     assert time.monotonic() - asked < 10
     assert "Simulated" not in errors  # no name of any patient in a log
+
+
+def test_records_are_compared_on_request(site: Path, hospital: SandboxHospital) -> None:
+    """Nothing differs after an assessment; a deletion that no feed shows is found, and asked for once."""
+    _run("assess", "patient-01", "--config", site, "--json")
+    calm = json.loads(_run("reconcile", "--config", site, "--json").stdout)
+    assert [found["patient"] for found in calm["found"]] == ["patient-02"]  # nobody ever looked at
+    assert [found["what"] for found in calm["found"]] == ["never-assessed"]
+    gone = next(
+        stored.resource["id"]
+        for stored in hospital.ehr.repository.current("Observation")
+        if stored.resource["subject"] == {"reference": "Patient/patient-01"}
+    )
+    hospital.ehr.repository.delete("Observation", str(gone))
+    found = json.loads(_run("reconcile", "--config", site, "--json").stdout)
+    assert [(one["patient"], one["deleted"], one["case"]) for one in found["found"]] == [
+        ("patient-01", 1, "patient-01:2")
+    ]
+    assert (found["compared"], found["open"], found["interrupted"]) == (1, 1, "")
+    again = _run("reconcile", "--config", site)
+    assert again.returncode == 0
+    assert "0 records compared, 0 differ, 2 have an open case" in again.stdout

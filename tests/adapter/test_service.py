@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from adapter.sandbox.faults import FhirFaults
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
 from adapter.service import Service
@@ -95,3 +96,34 @@ def test_silence_is_a_complaint(service: Service, clock: Clock) -> None:
     assert _ready(service) == (200, [])
     clock.now += timedelta(minutes=2)
     assert _ready(service) == (503, ["no look at the EHR ended well since 2026-03-01T00:00:00+00:00"])
+
+
+def test_records_are_compared_once_a_night(service: Service, hospital: SandboxHospital, clock: Clock) -> None:
+    """The tick may come as often as it likes: one round a night, none before the first look, and monitors see when."""
+    assert service.reconcile() is None
+    service.poll()
+    clock.now += timedelta(hours=3)
+    first = service.reconcile()
+    assert first is not None
+    assert (first.name, first.interrupted) == ("2026-03-01", "")
+    assert service.reconcile() is None
+    assert "adjuvant_last_reconciliation_timestamp_seconds" in httpx.get(f"{service.web.url}/metrics").text
+    clock.now += timedelta(days=1)
+    hospital.ehr.faults = FhirFaults(html_page=True)
+    second = service.reconcile()
+    assert second is not None
+    assert second.name == "2026-03-02"
+
+
+def test_a_comparison_that_breaks_is_no_crash(service: Service, clock: Clock, tmp_path: Path) -> None:
+    """A bug in the night's round is said in the log and tried again at the next tick; polls go on."""
+    service.poll()
+    clock.now += timedelta(hours=3)
+    with sqlite3.connect(tmp_path / "adjuvant.db") as database:
+        database.execute("alter table adjuvant_remembered rename to hidden")
+    database.close()
+    assert service.reconcile() is None
+    with sqlite3.connect(tmp_path / "adjuvant.db") as database:
+        database.execute("alter table hidden rename to adjuvant_remembered")
+    database.close()
+    assert service.reconcile() is not None

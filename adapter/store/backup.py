@@ -1,0 +1,291 @@
+"""Backup beside a running service, and restore on an empty machine: database and case files, never the site key.
+
+The database first, then the case files: a case file is sealed before any row names it, and none is ever changed, so
+whatever the snapshot names is in the copy. A backup is a folder that gets its name when it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from sqlalchemy import URL, create_engine, inspect, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from adapter.errors import BadStore, StoreUnavailable
+from adapter.store.vault import case_file_paths
+
+_FORMAT = 1
+_MANIFEST, _DATABASE, _VAULT = "manifest.json", "database", "vault"
+_PIECE_BYTES = 2**20
+_PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
+_UNFINISHED = "restore.unfinished"
+_DUMP_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a backup holds. database: sqlite or postgresql. key: fingerprint of the site key the case files need.
+
+    files: path within the backup to SHA-256, hexadecimal.
+    """
+
+    format: int
+    taken: str
+    database: str
+    key: str
+    files: Mapping[str, str]
+
+    @property
+    def case_files(self) -> int:
+        """How many case files."""
+        return len(self.files) - 1
+
+
+def take_backup(url: str, vault: Path, destination: Path, *, key: str, at: datetime) -> Manifest:
+    """Copy database and case files into a new folder; a service may run on them meanwhile.
+
+    key: the fingerprint of the site key. Raises BadStore where the destination exists or the database cannot be read,
+    StoreUnavailable when the copy cannot be written; then no folder of that name is left.
+    """
+    if destination.exists():
+        raise BadStore(f"{destination} exists: a backup is never written over")
+    partial = destination.with_name(f"{destination.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # of a backup that was cut
+        partial.mkdir(parents=True, mode=_PRIVATE_FOLDER)
+        kind = _dump(_parsed(url), partial / _DATABASE)
+        files = {_DATABASE: _digest(partial / _DATABASE), **dict(_copy_case_files(vault, partial / _VAULT))}
+        manifest = Manifest(format=_FORMAT, taken=at.isoformat(), database=kind, key=key, files=files)
+        _write(partial / _MANIFEST, json.dumps(asdict(manifest), indent=1, sort_keys=True).encode())
+        partial.rename(destination)
+        _sync_folder(destination.parent)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise StoreUnavailable(f"the backup cannot be written: {error.strerror}") from error
+    return manifest
+
+
+def read_manifest(source: Path) -> Manifest:
+    """What a backup says it holds. Raises BadStore for a folder that is none, was cut, or is of a newer adjuvant."""
+    try:
+        content = json.loads((source / _MANIFEST).read_bytes())
+        manifest = Manifest(**content)
+    except FileNotFoundError as error:
+        raise BadStore(f"{source} is no backup, or one that was not finished: it has no {_MANIFEST}") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise BadStore(f"{source}: its {_MANIFEST} cannot be read") from error
+    if manifest.format != _FORMAT:
+        raise BadStore(f"{source} is a backup of format {manifest.format}, this adjuvant reads {_FORMAT}")
+    return manifest
+
+
+def restore_backup(source: Path, url: str, folder: Path, vault: Path, *, key: str) -> Manifest:
+    """Put a backup where nothing is yet. Every file is checked before anything is written.
+
+    folder: the data folder, on which no service runs. key: the fingerprint of the site key that is there now. A
+    restore that was cut can be repeated, and no service starts before. Raises BadStore naming what is in the way.
+    """
+    manifest, target = read_manifest(source), _parsed(url)
+    _check(source, manifest)
+    if manifest.key != key:
+        raise BadStore(f"{source} was sealed under another site key (fingerprint {manifest.key})")
+    if manifest.database != target.get_backend_name():
+        raise BadStore(f"{source} holds a {manifest.database} database, store.url names {target.get_backend_name()}")
+    _require_empty(target, vault, manifest)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _UNFINISHED).touch()
+        for name in sorted(manifest.files.keys() - {_DATABASE}):
+            place = vault / Path(name).relative_to(_VAULT)
+            place.parent.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_FOLDER)
+            _copy_whole(source / name, place)
+        _load(target, source / _DATABASE)  # last: it names the case files
+        (folder / _UNFINISHED).unlink()
+    except OSError as error:
+        raise StoreUnavailable(f"the backup cannot be restored: {error.strerror}") from error
+    return manifest
+
+
+def require_restored(folder: Path) -> None:
+    """Return unless a restore into this data folder was cut. Raises BadStore."""
+    if (folder / _UNFINISHED).exists():
+        raise BadStore(f"a restore into {folder} was not finished: run it again")
+
+
+# ---- the database
+
+
+def _dump(url: URL, place: Path) -> str:
+    """One consistent state of the whole database, ours and the engine's tables."""
+    if url.get_backend_name() == "sqlite":
+        _copy_sqlite(Path(url.database or ""), place)
+    else:
+        _run_tool("pg_dump", url, ["--format=custom", "--no-owner", "--file", str(place)])
+        place.chmod(_PRIVATE_FILE)
+    _sync_file(place)
+    return url.get_backend_name()
+
+
+def _copy_sqlite(database: Path, place: Path) -> None:
+    """SQLite's own online backup, in one step: readers see one state, and writers are not held up (WAL)."""
+    if not database.is_file():
+        raise BadStore(f"there is no database at {database}")
+    try:
+        place.touch(mode=_PRIVATE_FILE)
+        with (
+            contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source,
+            contextlib.closing(sqlite3.connect(place)) as copy,
+        ):
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
+            verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
+    except sqlite3.Error as error:
+        raise BadStore(f"the database at {database} cannot be copied: {type(error).__name__}") from error
+    if verdict != "ok":
+        raise BadStore(f"the database at {database} is damaged: this backup would be too")
+
+
+def _load(url: URL, dump: Path) -> None:
+    if url.get_backend_name() == "sqlite":
+        place = Path(url.database or "")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _copy_whole(dump, place)
+    else:
+        _run_tool("pg_restore", url, ["--no-owner", "--single-transaction", "--exit-on-error", str(dump)])
+
+
+def _run_tool(name: str, url: URL, arguments: list[str]) -> None:
+    """One of PostgreSQL's own programs; the password goes by its environment, where no list of processes shows it."""
+    program = shutil.which(name)
+    if program is None:
+        raise BadStore(f"{name} is not installed: PostgreSQL's client programs are needed")
+    plain = url.set(drivername="postgresql", password=None, query={}).render_as_string()
+    finished = subprocess.run(  # noqa: S603 (a program of PostgreSQL, an address of the configuration)
+        [program, f"--dbname={plain}", *arguments],
+        env={"PGPASSWORD": url.password} if url.password else {},
+        capture_output=True,
+        timeout=_DUMP_SECONDS,
+        check=False,
+    )
+    if finished.returncode != 0:
+        raise BadStore(f"{name} ended with code {finished.returncode}")  # what it says may hold a row
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise BadStore("store.url is not the address of a database") from error
+    if parsed.drivername == "postgres":
+        parsed = parsed.set(drivername="postgresql")
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"} or not parsed.database:
+        raise BadStore("store.url names no database that can be backed up")
+    return parsed
+
+
+# ---- what is there
+
+
+def _require_empty(url: URL, vault: Path, manifest: Manifest) -> None:
+    """Nothing may be lost by a restore: no database, and no case file that is not of this backup."""
+    if url.get_backend_name() == "sqlite":
+        if Path(url.database or "").exists():
+            raise BadStore(f"there is a database at {url.database}: a backup is restored on an empty machine")
+    elif _tables(url):
+        raise BadStore("the database has tables already: a backup is restored into an empty one")
+    known = {Path(name).name for name in manifest.files}
+    if any(path.name not in known for path in case_file_paths(vault)):
+        raise BadStore(f"{vault} holds case files that are not of this backup")
+
+
+def _tables(url: URL) -> list[str]:
+    engine = create_engine(url.set(drivername="postgresql+psycopg"), hide_parameters=True)
+    try:
+        found = inspect(engine)
+        return [*found.get_table_names(), *(name for name in found.get_schema_names() if name == "dbos")]
+    except SQLAlchemyError as error:
+        raise BadStore(f"the database of store.url cannot be reached: {type(error).__name__}") from error
+    finally:
+        engine.dispose()
+
+
+def _check(source: Path, manifest: Manifest) -> None:
+    for name, digest in manifest.files.items():
+        path = source / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise BadStore(f"{source}: a file of the backup lies outside of it")
+        if not path.is_file():
+            raise BadStore(f"{source} is not whole: {name} is missing")
+        if _digest(path) != digest:
+            raise BadStore(f"{source} is damaged: {name} is not what was backed up")
+
+
+# ---- files
+
+
+def _copy_case_files(vault: Path, place: Path) -> Iterator[tuple[str, str]]:
+    """Every case file with its digest; one that expires meanwhile is left out."""
+    for path in sorted(case_file_paths(vault)):
+        copy = place / path.parent.name / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_FOLDER)
+        try:
+            digest = _copy_whole(path, copy)
+        except FileNotFoundError:
+            continue
+        yield f"{_VAULT}/{path.parent.name}/{path.name}", digest
+
+
+def _copy_whole(source: Path, place: Path) -> str:
+    """Copy under the final name only when whole and on the disk; returns the SHA-256."""
+    temporary = place.with_name(f"{place.name}.partial")
+    seen = hashlib.sha256()
+    with source.open("rb") as content, temporary.open("wb") as copy:
+        temporary.chmod(_PRIVATE_FILE)
+        for piece in _pieces(content):
+            seen.update(piece)
+            copy.write(piece)
+        copy.flush()
+        os.fsync(copy.fileno())
+    temporary.replace(place)
+    _sync_folder(place.parent)
+    return seen.hexdigest()
+
+
+def _pieces(content: BinaryIO) -> Iterator[bytes]:
+    while piece := content.read(_PIECE_BYTES):
+        yield piece
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.touch(mode=_PRIVATE_FILE)
+    path.write_bytes(content)
+    _sync_file(path)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
