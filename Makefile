@@ -6,7 +6,6 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 ARGS ?=
-CYCLES ?=
 # Public research data for parity, training and some tests; where it is absent they skip and say so.
 export ADJUVANT_DATA ?= $(realpath ../shared/data)
 
@@ -75,8 +74,8 @@ test-train: train-setup  ## tests of the training code
 
 CYCLES ?= 1000
 SEED ?= 7
-chaos: setup-test  ## kill the service by a seeded plan and judge what the servers hold: make chaos CYCLES=60 SEED=7
-	$(BIN)/python -m tests.faults.chaos --cycles $(CYCLES) --seed $(SEED) --verbose
+chaos: setup-test  ## disturb the service by a seeded plan and judge what the servers hold: make chaos CYCLES=60 SEED=7
+	$(BIN)/python -m tests.faults.chaos --cycles $(CYCLES) --seed $(SEED) --verbose $(ARGS)
 
 lock:  ## resolve the locked requirements again
 	scripts/lock

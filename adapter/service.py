@@ -15,7 +15,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from adapter.dicom.limits import Limits as DicomLimits
-from adapter.domain.outcome import Case, DeadLetter, Settled
+from adapter.domain.outcome import Case, Settled
 from adapter.engine.isolation import Apart
 from adapter.engine.queue import CaseQueue, QueueOptions
 from adapter.engine.steps import RetryPolicy
@@ -24,7 +24,7 @@ from adapter.fhir.client import FhirClient
 from adapter.pipeline.assess import StepResult
 from adapter.pipeline.retention import expire_case_files
 from adapter.pipeline.watch import Watcher, enqueue_open_cases
-from adapter.pipeline.work import AssessmentWork, Watching
+from adapter.pipeline.work import AssessmentWork, Watching, give_up
 from adapter.rooms import Rooms, build_client, build_cohort, decide_from_store, opened_database, wall_clock
 from adapter.settings import Settings
 from adapter.store.database import Database, StoreLock
@@ -37,7 +37,6 @@ from adapter.web.server import WebServer
 _MISSED_POLLS = 5
 _STOP_SECONDS = 2.0
 _LOOK_SECONDS = 5.0
-_GIVEN_UP, _TRIES = "engine-gave-up", 3
 _log = structlog.get_logger()
 
 
@@ -221,17 +220,7 @@ class Service:
 
     def _enqueue_open(self) -> None:
         with self._looking:
-            enqueue_open_cases(self.queue, self._ledger, self._give_up)
-
-    def _give_up(self, case: Case) -> None:
-        """The engine ended the case before it could settle itself: close it, and ask for another look, twice at most.
-
-        What the engine trips over, as a disk that was full at the wrong moment, is rarely the patient's record.
-        """
-        self._ledger.record(case, DeadLetter(reason=_GIVEN_UP, detail=case.case_id))
-        last = [entry for entry in self._ledger.list_cases(patient_id=case.patient_id) if entry.settled]
-        if not all(entry.reason == _GIVEN_UP for entry in last[:_TRIES]) or len(last) < _TRIES:
-            self._ledger.request(case.patient_id)
+            enqueue_open_cases(self.queue, self._ledger, lambda case: give_up(case, self._ledger))
 
     def _look_at_the_ehr(self, client: FhirClient) -> None:
         """Say what the EHR lacks. One that is down now is a complaint, not a reason to stay down ourselves."""
