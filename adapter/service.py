@@ -170,6 +170,7 @@ class Service:
         """Remove the case files whose retention time is over; returns how many."""
         before = self._clock() - timedelta(days=self._settings.store.retention_days)
         try:
+            self.rooms.store.vault.sweep_interrupted(self._clock() - timedelta(days=1))
             return expire_case_files(self._ledger, self.rooms.store.vault, before)
         except Exception as error:
             _log.warning("case files were not expired", error=_named(error))

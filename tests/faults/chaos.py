@@ -1,12 +1,13 @@
 """Disturb the service again and again by a seeded plan, then let it finish, and compare with what the servers hold.
 
-Usage: python -m tests.faults.chaos --cycles 60 --seed 7 [--database sqlite|postgresql] [--peers real] [--verbose]
+Usage: python -m tests.faults.chaos --cycles 60 --seed 7 [--faults many] [--database sqlite|postgresql] [--peers real]
 
 The run is cut into schedules, each on a fresh hospital and a fresh store. The seed picks each schedule's database
 (SQLite with one worker, PostgreSQL with two), whether the EHR has transactions, and every fault. A cycle is one death
-of a worker: SIGKILL at a named moment, at any moment, or while it idles. Ends with one line; exit 1 where a law broke,
-with the command that repeats that schedule. The same seed gives the same plan; what the scheduler of the machine does
-between two moments is not repeated.
+of a worker: SIGKILL at a named moment, at any moment, or while it idles. With `--faults many` a worker may also be
+asked to stop, or be paused and woken, and one to three other faults happen beside it (tests/faults/trouble.py). Ends
+with one line; exit 1 where a law broke, with the command that repeats that schedule. The same seed gives the same plan;
+what the scheduler of the machine does between two moments is not repeated.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
+import httpx
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -40,14 +44,24 @@ from adapter.store.ledger import Ledger
 from adapter.terminology import load_terminology
 from tests.faults.hospitals import Hospital, PretendHospital, RealHospital
 from tests.faults.judge import Verdict, judge
+from tests.faults.proxy import TcpProxy
+from tests.faults.trouble import Surroundings, set_clock, small_disk, trouble
 from tests.faults.workers import Plan, Worker
 from tests.peers.hapi import Hapi, start_hapi
 from tests.peers.orthanc import Orthanc, start_orthanc
 from tests.peers.postgresql import Postgresql, start_postgresql
 from tests.peers.process import PeerMissing
 
+
+class Faults(StrEnum):
+    """What happens to the service."""
+
+    DEATHS = "deaths"
+    MANY = "many"
+
+
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
-CYCLES_A_SCHEDULE = 15
+_CYCLES_A_SCHEDULE = {Faults.DEATHS: 15, Faults.MANY: 3}
 _PATIENTS = 4
 _TODAY = datetime(2026, 1, 1, tzinfo=UTC)
 _LONGEST_CYCLE, _QUIET, _LOOK = 40.0, 1.5, 0.1  # seconds
@@ -63,6 +77,7 @@ class Schedule:
     cycles: int
     database: str
     transactions: bool
+    faults: Faults
 
     @property
     def workers(self) -> int:
@@ -72,14 +87,17 @@ class Schedule:
     def __str__(self) -> str:
         """As the log tells it."""
         how = "with" if self.transactions else "without"
-        return f"schedule {self.name}: {self.database}, {self.workers} worker(s), {how} transactions"
+        return f"schedule {self.name}: {self.database}, {self.workers} worker(s), {how} transactions, {self.faults}"
 
 
-def schedules(cycles: int, seed: int, *, database: str | None, size: int = CYCLES_A_SCHEDULE) -> tuple[Schedule, ...]:
+def schedules(
+    cycles: int, seed: int, *, database: str | None, faults: Faults = Faults.DEATHS, size: int | None = None
+) -> tuple[Schedule, ...]:
     """The run in parts; every four of them have every combination, in an order of the seed's."""
     draw = random.Random(seed)
     kinds = [(one, transactions) for one in (SQLITE, POSTGRESQL) for transactions in (True, False)]
     draw.shuffle(kinds)
+    size = size or _CYCLES_A_SCHEDULE[faults]
     return tuple(
         Schedule(
             name=f"{seed}:{number}",
@@ -87,6 +105,7 @@ def schedules(cycles: int, seed: int, *, database: str | None, size: int = CYCLE
             cycles=min(size, cycles - begun),
             database=database or kinds[number % len(kinds)][0],
             transactions=kinds[number % len(kinds)][1],
+            faults=faults,
         )
         for number, begun in enumerate(range(0, cycles, size))
     )
@@ -102,45 +121,84 @@ class Peers:
 
 
 def run_schedule(schedule: Schedule, peers: Peers, folder: Path, tell: Callable[[str], None]) -> Verdict:
-    """Kill so many times by this plan, let the service finish, and judge."""
+    """Disturb so many times by this plan, let the service finish, and judge."""
     tell(str(schedule))
-    draw = random.Random(schedule.name)
     verdict = Verdict()
-    with _hospital(schedule, peers) as hospital:
+    with ExitStack() as stack:
+        hospital = stack.enter_context(_hospital(schedule, peers))
+        mounted = schedule.faults is Faults.MANY and stack.enter_context(small_disk(folder))
         url = _database(schedule, peers, folder)
-        pool = [Worker(number, hospital, folder, url, hospital.base_url) for number in range(schedule.workers)]
-        try:
-            for cycle in range(schedule.cycles):
-                _news(hospital, pool[0].settings, draw, first=cycle == 0)
-                for worker in pool:
-                    if not worker.lives:
-                        worker.start(_plan(draw, first=cycle == 0, transactions=schedule.transactions))
-                fallen, otherwise = _fallen(pool, _patience(draw, schedule), first=cycle == 0)
-                victim = fallen or draw.choice(pool)
-                victim.kill()
-                where = victim.plan.moment.value if fallen and victim.plan else otherwise
-                tell(f"cycle {cycle + 1}: {victim.folder.name}, {victim.plan}: killed at {where}")
-                verdict.cycles += 1
-                verdict.killed[where] += 1
-                if fallen and not fallen.killed:
-                    verdict.violations.append(f"{victim.folder.name} ended by itself: {victim.last_words()}")
-            hospital.unfold()
-            verdict.violations += _let_finish(pool)
-        finally:
-            for worker in pool:
-                worker.kill()
+        proxy = stack.enter_context(TcpProxy(*_address(hospital.base_url)))
+        base_url = hospital.seen_through(proxy) if schedule.faults is Faults.MANY else hospital.base_url
+        around = Surroundings(
+            folder=folder,
+            url=url,
+            ehr=proxy,
+            archive=hospital.pretend_archive,
+            postgresql=peers.postgresql if schedule.database == POSTGRESQL else None,
+            small_disk=mounted,
+        )
+        pool = [Worker(number, hospital, folder, url, base_url) for number in range(schedule.workers)]
+        for worker in pool:
+            stack.callback(worker.kill)
+        _disturb(schedule, hospital=hospital, pool=pool, around=around, verdict=verdict, tell=tell)
+        hospital.unfold()
+        verdict.violations += _let_finish(pool, around.environment if schedule.faults is Faults.MANY else {})
+        for worker in pool:
+            worker.kill()
         with opened_ledger(pool[0].settings) as ledger:
             entries = ledger.list_cases()
-        judge(verdict, hospital, entries, _expected(pool[0].settings, hospital, folder), [folder])
+        expected = _expected(pool[0].settings, hospital, folder)
+        judge(verdict, hospital, entries, expected, [worker.folder for worker in pool])
     return verdict
 
 
-def _plan(draw: random.Random, *, first: bool, transactions: bool) -> Plan:
+def _disturb(
+    schedule: Schedule,
+    *,
+    hospital: Hospital,
+    pool: Sequence[Worker],
+    around: Surroundings,
+    verdict: Verdict,
+    tell: Callable[[str], None],
+) -> None:
+    """Cycle after cycle."""
+    draw = random.Random(schedule.name)
+    many = schedule.faults is Faults.MANY
+    set_clock(around, 0)
+    for cycle in range(schedule.cycles):
+        first = cycle == 0
+        _news(hospital, pool[0].settings, draw, first=first)
+        for worker in pool:
+            if not worker.lives:
+                worker.start(_plan(draw, schedule, first=first), around.environment if many else {})
+        with trouble(around, draw, tell) if many and not first else nullcontext():
+            fallen, otherwise = _fallen(pool, _patience(draw, schedule), draw, first=first)
+        victim = fallen or draw.choice(pool)
+        victim.kill()
+        where = victim.how_it_fell() if fallen else otherwise
+        tell(f"cycle {cycle + 1}: {victim.folder.name}, {victim.plan}: {where}")
+        verdict.cycles += 1
+        verdict.killed[where] += 1
+        if fallen and where == Worker.BY_ITSELF and not many:  # it may refuse to start while all this happens
+            verdict.violations.append(f"{victim.folder.name} ended by itself: {victim.last_words()}")
+
+
+def _plan(draw: random.Random, schedule: Schedule, *, first: bool) -> Plan:
     if first:
         return Plan(moment=Moment.MIGRATING)
-    never = {Moment.MIGRATING, *([Moment.BETWEEN_WRITES] if transactions else [])}
+    never = {Moment.MIGRATING, *([Moment.BETWEEN_WRITES] if schedule.transactions else [])}
     moment = draw.choice([one for one in Moment if one not in never])
-    return Plan(moment=moment, passage=draw.choice([1, 1, 2, 3]), delay=draw.choice([0.0, 0.0, draw.uniform(0, 0.05)]))
+    number = signal.SIGKILL
+    if schedule.faults is Faults.MANY:
+        number = draw.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+    delay = draw.choice([0.0, 0.0, draw.uniform(0, 0.05)])
+    return Plan(moment=moment, passage=draw.choice([1, 1, 2, 3]), delay=delay, signal=number)
+
+
+def _address(base_url: str) -> tuple[str, int]:
+    url = httpx.URL(base_url)
+    return url.host, url.port or 80
 
 
 def _news(hospital: Hospital, settings: Settings, draw: random.Random, *, first: bool) -> None:
@@ -191,11 +249,14 @@ def _database(schedule: Schedule, peers: Peers, folder: Path) -> str:
 
 def _patience(draw: random.Random, schedule: Schedule) -> float:
     """How long a cycle waits for its moment. Where a dead worker is noticed by its silence, that would take long."""
-    return draw.uniform(3.0, 15.0) if schedule.database == POSTGRESQL else _LONGEST_CYCLE
+    return (
+        draw.uniform(3.0, 15.0) if schedule.database == POSTGRESQL or schedule.faults is Faults.MANY else _LONGEST_CYCLE
+    )
 
 
-def _fallen(pool: Sequence[Worker], patience: float, *, first: bool) -> tuple[Worker | None, str]:
-    """Wait until a worker is dead; none is when nothing is left to do, or the patience is over."""
+def _fallen(pool: Sequence[Worker], patience: float, draw: random.Random, *, first: bool) -> tuple[Worker | None, str]:
+    """Wait until a worker is dead; none is when nothing is left to do, or the patience is over. Wakes the paused."""
+    pauses = {worker: draw.choice([1.0, 5.0, 18.0]) for worker in pool}
     deadline = time.monotonic() + (_LONGEST_CYCLE if first else patience)
     idle_since: float | None = None
     with ExitStack() as stack:
@@ -206,6 +267,9 @@ def _fallen(pool: Sequence[Worker], patience: float, *, first: bool) -> tuple[Wo
             for worker in pool:
                 if not worker.lives:
                     return worker, ""
+                if worker.paused:
+                    time.sleep(pauses[worker])  # the last of them is longer than a worker may be silent
+                    worker.send(signal.SIGCONT)
             idle = ledger is not None and _settled(ledger)
             idle_since = (idle_since or time.monotonic()) if idle else None
             if idle_since is not None and time.monotonic() - idle_since > _QUIET:
@@ -222,11 +286,11 @@ def _settled(ledger: Ledger) -> bool:
     return sum(counts.values()) > 0 and counts["waiting"] == counts["running"] == 0
 
 
-def _let_finish(pool: Sequence[Worker]) -> Iterator[str]:
+def _let_finish(pool: Sequence[Worker], environment: Mapping[str, str]) -> Iterator[str]:
     """Leave the service alone until every case is settled, then ask it to stop. Yields what went wrong."""
     for worker in pool:
         worker.stop()
-        worker.start(None)
+        worker.start(None, environment)
     deadline = time.monotonic() + _LONGEST_END
     idle_since: float | None = None
     with opened_ledger(pool[0].settings) as ledger:
@@ -279,6 +343,7 @@ def main() -> None:
     parser.add_argument("--cycles", type=int, default=20)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--database", choices=[SQLITE, POSTGRESQL], help="instead of what the seed picks")
+    parser.add_argument("--faults", choices=list(Faults), default=Faults.DEATHS)
     parser.add_argument("--peers", choices=["sandbox", "real"], default="sandbox")
     parser.add_argument("--only", type=int, help="the number of one schedule, to repeat it")
     parser.add_argument("--verbose", action="store_true")
@@ -289,7 +354,7 @@ def main() -> None:
         if arguments.verbose:
             print(line, file=sys.stderr, flush=True)
 
-    planned = schedules(arguments.cycles, arguments.seed, database=arguments.database)
+    planned = schedules(arguments.cycles, arguments.seed, database=arguments.database, faults=Faults(arguments.faults))
     if arguments.only is not None:
         planned = (planned[arguments.only],)
     total = Verdict()
@@ -299,7 +364,9 @@ def main() -> None:
                 verdict = run_schedule(schedule, peers, Path(folder), tell)
             total.add(verdict)
             if verdict.breaches:
+                total.breached += 1
                 print(*verdict.breaches, _repeat(arguments, schedule), sep="\n", file=sys.stderr)
+    print(f"{len(planned)} schedules, {total.breached} of them failed", file=sys.stderr)
     print(f"killed at {dict(sorted(total.killed.items()))}", file=sys.stderr)
     if arguments.json:
         names = ("cycles", "lost", "duplicates", "wrong_patient", "violations")
@@ -312,9 +379,10 @@ def main() -> None:
 def _repeat(arguments: argparse.Namespace, schedule: Schedule) -> str:
     database = f" --database {arguments.database}" if arguments.database else ""
     peers = f" --peers {arguments.peers}" if arguments.peers != "sandbox" else ""
+    faults = f" --faults {arguments.faults}" if arguments.faults != Faults.DEATHS else ""
     return (
         f"{schedule} failed; to repeat: python -m tests.faults.chaos --cycles {arguments.cycles} "
-        f"--seed {arguments.seed}{database}{peers} --only {schedule.number} --verbose"
+        f"--seed {arguments.seed}{faults}{database}{peers} --only {schedule.number} --verbose"
     )
 
 

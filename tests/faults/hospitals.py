@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,9 +11,11 @@ import httpx
 
 from adapter.domain.ids import PatientId
 from adapter.sandbox.hospital import SandboxHospital
+from adapter.sandbox.pacs import SandboxPacs
 from adapter.sandbox.patients import SimulatedCourse
 from adapter.sandbox.playback import playback
 from adapter.terminology import load_terminology
+from tests.faults.proxy import TcpProxy
 from tests.peers.hapi import Hapi
 from tests.peers.orthanc import Orthanc
 
@@ -36,6 +37,10 @@ class Hospital(Protocol):
     dicom_ae_title: str
     dicom_bind: str
     known_time: str
+    pretend_archive: SandboxPacs | None
+
+    def seen_through(self, proxy: TcpProxy) -> str:
+        """The EHR's base URL behind a proxy."""
 
     @property
     def patients(self) -> tuple[PatientId, ...]:
@@ -69,6 +74,12 @@ class PretendHospital:
         self.dicom_port = sandbox.archive.port
         self.dicom_ae_title = sandbox.archive.ae_title
         self.patients = sandbox.patients
+        self.pretend_archive: SandboxPacs | None = sandbox.archive
+
+    def seen_through(self, proxy: TcpProxy) -> str:
+        """Its links are to lead through the proxy too."""
+        self.sandbox.ehr.public_url = _moved(self.base_url, proxy)
+        return self.sandbox.ehr.public_url
 
     def allow(self, ae_title: str, port: int) -> None:
         """On loopback."""
@@ -100,6 +111,7 @@ class RealHospital:
     """
 
     known_time = "effective-plus-delay"
+    pretend_archive: SandboxPacs | None = None
 
     def __init__(
         self, hapi: Hapi, orthanc: Orthanc, courses: Sequence[SimulatedCourse], sandbox: SandboxHospital
@@ -117,6 +129,10 @@ class RealHospital:
             content = io.BytesIO()
             instance.save_as(content, enforce_file_format=True)
             orthanc.upload(content.getvalue())
+
+    def seen_through(self, proxy: TcpProxy) -> str:
+        """HAPI's links go where a request came from."""
+        return _moved(self.base_url, proxy)
 
     def close(self) -> None:
         """Let the connection go."""
@@ -168,8 +184,5 @@ class RealHospital:
             url = next((link["url"] for link in bundle["link"] if link["relation"] == "next"), "")
 
 
-@contextmanager
-def pretend_hospital(courses: Sequence[SimulatedCourse]) -> Iterator[PretendHospital]:
-    """Open the sandbox."""
-    with SandboxHospital(courses, load_terminology()) as sandbox:
-        yield PretendHospital(sandbox)
+def _moved(base_url: str, proxy: TcpProxy) -> str:
+    return str(httpx.URL(base_url).copy_with(port=proxy.port))

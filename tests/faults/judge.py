@@ -24,6 +24,7 @@ class Verdict:
     duplicates: list[str] = field(default_factory=list)
     wrong_patient: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
+    breached: int = 0
 
     @property
     def line(self) -> str:
@@ -78,8 +79,13 @@ def judge(
     verdict.lost += [f"{patient}: {identity}" for patient, identity in expected.items() if identity not in there]
     verdict.violations += [f"{entry.case_id} is {entry.state}" for entry in entries if entry.settled is None]
     verdict.violations += [f"{entry.case_id}: {entry.reason}" for entry in entries if entry.state == "dead-letter"]
-    left = [path for folder in folders for path in folder.rglob("*") if path.suffix in {".partial", ".dcm", ".tmp"}]
+    left = [path for folder in folders for path in folder.rglob("*") if path.is_file() and _is_plain(path)]
     verdict.violations += [f"left behind: {path.name}" for path in left]
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether it is a patient's image or record that is not sealed."""
+    return path.suffix in {".partial", ".dcm"} or "plain" in path.parts
 
 
 def _name(resource: Mapping[str, object]) -> str:

@@ -34,6 +34,7 @@ class TcpProxy:
         self._target = host, port
         self._manner = Manner.PASS
         self._answer = b""
+        self._generation = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._accept, name="bad-proxy", daemon=True)
@@ -58,6 +59,10 @@ class TcpProxy:
         """From now on."""
         self._manner = manner
 
+    def cut(self) -> None:
+        """Reset every connection that is open now; new ones are welcome."""
+        self._generation += 1
+
     def answer(self, status: int, **headers: str) -> None:
         """Answer every request with this status from now on; an underscore in a header's name is a dash."""
         lines = [f"HTTP/1.1 {status} x", "content-length: 0", "connection: close"]
@@ -75,9 +80,10 @@ class TcpProxy:
 
     def _serve(self, client: socket.socket) -> None:
         server: socket.socket | None = None
+        generation = self._generation
         with contextlib.suppress(OSError), selectors.DefaultSelector() as ready:
             ready.register(client, selectors.EVENT_READ)
-            while not self._closing.is_set() and self._manner is not Manner.RESET:
+            while not self._closing.is_set() and self._manner is not Manner.RESET and generation == self._generation:
                 if server is None and self._manner in {Manner.PASS, Manner.TRICKLE, Manner.LOSE_REPLIES}:
                     server = socket.create_connection(self._target, timeout=5)
                     ready.register(server, selectors.EVENT_READ)

@@ -24,12 +24,14 @@ def _held(schedule: Schedule, peers: Peers, folder: Path) -> None:
     assert verdict.killed.total() - verdict.killed["idle"] >= CYCLES // 2  # the plan did hit
 
 
+@pytest.mark.fault("F-01")
 @pytest.mark.parametrize("number", [0, 1])
 def test_one_worker_on_sqlite(tmp_path: Path, number: int) -> None:
     """After every plan the EHR holds what one undisturbed look would have written, once, at version 1."""
     _held(_of(SQLITE, number), Peers(), tmp_path)
 
 
+@pytest.mark.fault("F-01")
 @pytest.mark.parametrize("number", [0, 1])
 def test_two_workers_on_postgresql(tmp_path: Path, postgresql: Postgresql, number: int) -> None:
     """So it does where two workers share the cases, and each takes over what the other left."""

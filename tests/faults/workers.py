@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +43,8 @@ class Plan:
 class Worker:
     """One process of the service, started again and again."""
 
+    BY_ITSELF = "ended by itself"
+
     def __init__(self, number: int, hospital: Hospital, folder: Path, url: str, base_url: str) -> None:
         """folder: of the schedule. url: of the database all share. base_url: of the EHR as it sees it."""
         self.folder = folder / f"worker{number}"
@@ -67,10 +68,12 @@ class Worker:
         """Whether the process is there, paused or not."""
         return self._process is not None and self._process.poll() is None
 
-    @property
-    def killed(self) -> bool:
-        """Whether it was killed, in contrast to having ended by itself."""
-        return self._process is not None and self._process.poll() == -signal.SIGKILL
+    def how_it_fell(self) -> str:
+        """Of a process that is gone: at which kill point, or otherwise."""
+        code = self._process.poll() if self._process is not None else None
+        if self.plan is not None and (code == -signal.SIGKILL or (code == 0 and self.plan.signal is signal.SIGTERM)):
+            return self.plan.moment.value
+        return self.BY_ITSELF
 
     @property
     def paused(self) -> bool:
@@ -115,13 +118,6 @@ class Worker:
     def last_words(self) -> str:
         """The end of its log: ids and codes only."""
         return self._log.read_text(errors="replace")[-1500:] if self._log.exists() else ""
-
-
-def wait_while(running: list[Worker], seconds: float) -> None:
-    """Return when one of them has ended, or the time is over."""
-    deadline = time.monotonic() + seconds
-    while all(worker.lives for worker in running) and time.monotonic() < deadline:
-        time.sleep(0.05)
 
 
 def _site(number: int, hospital: Hospital, folder: Path, url: str, base_url: str) -> Path:

@@ -8,6 +8,7 @@ from adapter.errors import PeerUnavailable
 from adapter.fhir.breaker import CircuitBreaker
 
 
+@pytest.mark.fault("F-03")
 def test_the_circuit_opens_rests_and_probes() -> None:
     """Open after two failures in a row, closed again after the rest for one probe, open at once if it fails."""
     now = [0.0]
