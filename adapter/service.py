@@ -17,7 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from adapter.breaker import CircuitReport
 from adapter.dicom.limits import Limits as DicomLimits
-from adapter.domain.outcome import Case, DeadLetter, Settled
+from adapter.domain.outcome import Case, Settled
 from adapter.engine.isolation import Apart
 from adapter.engine.queue import CaseQueue, QueueOptions
 from adapter.engine.steps import RetryPolicy
@@ -27,7 +27,7 @@ from adapter.pipeline.assess import StepResult
 from adapter.pipeline.reconcile import Reconciliation, night_of
 from adapter.pipeline.retention import expire_case_files
 from adapter.pipeline.watch import Watcher, enqueue_open_cases
-from adapter.pipeline.work import AssessmentWork, Watching
+from adapter.pipeline.work import AssessmentWork, Watching, give_up
 from adapter.rooms import (
     Rooms,
     build_client,
@@ -50,7 +50,6 @@ _MISSED_POLLS = 5
 _RECONCILE_TICK_SECONDS = 300.0
 _STOP_SECONDS = 2.0
 _LOOK_SECONDS = 5.0
-_GIVEN_UP, _TRIES = "engine-gave-up", 3
 _log = structlog.get_logger()
 
 
@@ -195,6 +194,7 @@ class Service:
         """Remove the case files whose retention time is over; returns how many."""
         before = self._clock() - timedelta(days=self._settings.store.retention_days)
         try:
+            self.rooms.store.vault.sweep_interrupted(self._clock() - timedelta(days=1))
             return expire_case_files(self._ledger, self.rooms.store.vault, before)
         except Exception as error:
             _log.warning("case files were not expired", error=_named(error))
@@ -283,17 +283,7 @@ class Service:
 
     def _enqueue_open(self) -> None:
         with self._looking:
-            enqueue_open_cases(self.queue, self._ledger, self._give_up)
-
-    def _give_up(self, case: Case) -> None:
-        """The engine ended the case before it could settle itself: close it, and ask for another look, twice at most.
-
-        What the engine trips over, as a disk that was full at the wrong moment, is rarely the patient's record.
-        """
-        self._ledger.record(case, DeadLetter(reason=_GIVEN_UP, detail=case.case_id))
-        last = [entry for entry in self._ledger.list_cases(patient_id=case.patient_id) if entry.settled]
-        if not all(entry.reason == _GIVEN_UP for entry in last[:_TRIES]) or len(last) < _TRIES:
-            self._ledger.request(case.patient_id)
+            enqueue_open_cases(self.queue, self._ledger, lambda case: give_up(case, self._ledger))
 
     def _look_at_the_ehr(self, client: FhirClient) -> None:
         """Say what the EHR lacks. One that is down now is a complaint, not a reason to stay down ourselves."""

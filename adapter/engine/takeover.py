@@ -7,6 +7,7 @@ no further, so at most the step in flight happens twice. Source: design, section
 from __future__ import annotations
 
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -20,6 +21,16 @@ from adapter.errors import StoreUnavailable
 
 BEAT_SECONDS = 3.0
 _LOOKS_UNTIL_STRANDED = 5  # as long as a worker may be silent
+
+
+def new_executor_id(version: str) -> str:
+    """Fresh per process, so that a restart is told apart from its predecessor; tells the engine's version."""
+    return f"{version}-{uuid.uuid4()}"
+
+
+def version_of(executor_id: str) -> str:
+    """Of the engine that runs in the process."""
+    return executor_id.partition("-")[0]
 
 
 class Workers(Protocol):
@@ -66,6 +77,7 @@ class Takeover:
         self._may_continue = may_continue
         self._in_hand = in_hand
         self._looks: Counter[str] = Counter()
+        self._living: frozenset[str] = frozenset()
 
     def take_over(self) -> int:
         """Put every case of a dead worker back on its queue, to go on after its last checkpoint; returns how many.
@@ -77,6 +89,9 @@ class Takeover:
 
     def _reap(self) -> int:
         living = self._workers.living(self._executor_id)
+        if living != self._living:
+            self._living = living
+            self._end_what_nobody_can_run({version_of(executor_id) for executor_id in living})
         running = DBOS.list_workflows(status="PENDING", queue_name=self._queue, load_input=False, load_output=False)
         orphans = [status for status in running if status.executor_id not in living]
         for orphan in orphans:
@@ -85,6 +100,15 @@ class Takeover:
         for workflow_id in stranded:
             DBOS.resume_workflow(workflow_id, queue_name=self._queue)
         return len(orphans) + len(stranded)
+
+    def _end_what_nobody_can_run(self, versions: set[str]) -> None:
+        """After an upgrade that cannot go on with old cases: end them in the engine, and they are asked for again."""
+        unfinished = DBOS.list_workflows(
+            status=["ENQUEUED", "PENDING", "DELAYED"], queue_name=self._queue, load_input=False, load_output=False
+        )
+        for status in unfinished:
+            if status.app_version not in {None, *versions}:
+                DBOS.cancel_workflow(status.workflow_id)
 
     def _stranded(self, ours: list[str]) -> list[str]:
         """Those that no thread of ours ran at each of the last looks; a case just begun or just ended is not one."""

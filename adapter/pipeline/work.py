@@ -21,6 +21,7 @@ from adapter.store.ledger import Ledger
 
 _CASE_FILE = "case_file"
 _MOST_CRASHES = 10  # of a whole worker; a decision, which runs native code, has its own process and three tries there
+_GIVEN_UP, _MOST_LOOKS = "engine-gave-up", 3
 Watching = Callable[[Case, str, Settled | None], None]
 """Called when a step of a case begins, and when the case is settled (step `settled`)."""
 
@@ -125,6 +126,20 @@ def conclude_stored(case_file_digest: str, ports: DecisionPorts) -> StepResult:
         raise
     except Exception as error:
         return StepResult(case_file=case_file_digest, settled=outcome_of(error))
+
+
+def give_up(case: Case, ledger: Ledger) -> None:
+    """The engine ended the case before it could settle itself: close it, and ask for another look, twice at most.
+
+    What the engine trips over, as a disk that was full at the wrong moment or an upgrade, is rarely the patient's
+    record.
+    """
+    settled = [entry for entry in ledger.list_cases(patient_id=case.patient_id) if entry.settled]
+    if len(settled) >= _MOST_LOOKS - 1 and all(entry.reason == _GIVEN_UP for entry in settled[: _MOST_LOOKS - 1]):
+        ledger.record(case, DeadLetter(reason=_GIVEN_UP, detail=f"{_MOST_LOOKS} times in a row"))
+        return
+    ledger.record(case, Skipped(reason=_GIVEN_UP, detail="asked for again"))
+    ledger.request(case.patient_id)
 
 
 def outcome_of(error: Exception) -> Abstained | DeadLetter:

@@ -155,6 +155,7 @@ def _alone(engine: Engine) -> Iterator[Connection]:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_KEY})
             yield connection
+            reach(Moment.MIGRATING)
 
 
 @contextmanager

@@ -127,6 +127,13 @@ class Vault:
         """Remove the plain copies that a crash left. Only while nobody else uses the folder of plain copies."""
         shutil.rmtree(self._plain, ignore_errors=True)
 
+    def sweep_interrupted(self, before: datetime) -> int:
+        """Remove what writes that were killed left, begun earlier than this; returns how many files."""
+        doomed = [path for path in self._folder.glob("[0-9a-f][0-9a-f]/*.tmp") if _is_older(path, before)]
+        for path in doomed:
+            path.unlink(missing_ok=True)
+        return len(doomed)
+
     def _copied(self, digest: str, path: Path) -> Path:
         with path.open("wb") as file:
             for piece in self._opened(digest):

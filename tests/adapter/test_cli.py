@@ -110,6 +110,7 @@ def test_check_says_what_works(site: Path) -> None:
     assert "ok    model" in bad.stdout
 
 
+@pytest.mark.fault("F-34")
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
@@ -129,6 +130,7 @@ def test_an_error_is_one_sentence_and_an_exit_code(site: Path, arguments: list[s
     assert sentence in finished.stderr
 
 
+@pytest.mark.fault("F-05")
 def test_an_unreachable_peer_is_exit_3(site: Path) -> None:
     """The EHR is not there: nothing is half done, the code tells a script to try later."""
     closed = site.with_name("closed.toml")
@@ -150,6 +152,7 @@ def test_the_rules_can_be_tried_and_shown(tmp_path: Path) -> None:
     assert exported["entry"][0]["resource"]["resourceType"] == "PlanDefinition"
 
 
+@pytest.mark.fault("F-02", "F-37")
 def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: SandboxHospital) -> None:
     """F-02: it polls, settles both patients of its cohort, and ends within ten seconds of SIGTERM with exit 0.
 

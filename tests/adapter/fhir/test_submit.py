@@ -97,6 +97,7 @@ def test_what_stands_on_the_server_is_what_was_encoded(server: FhirServer) -> No
     assert {"reference": assessed} in provenance["target"]  # type: ignore[operator]
 
 
+@pytest.mark.fault("F-43")
 @pytest.mark.parametrize("name", ["transaction and client ids", "transaction, server ids"])
 def test_two_writers_at_once_write_once(name: str) -> None:
     """Eight writers at the same moment leave one of each resource in its first version (F-43)."""
@@ -116,6 +117,7 @@ def test_two_writers_at_once_write_once(name: str) -> None:
         assert all(version.version == "1" for version in receipts[0].versions)
 
 
+@pytest.mark.fault("F-06")
 @pytest.mark.parametrize("lost", [1, 2])
 def test_a_lost_reply_is_looked_up_not_repeated(lost: int) -> None:
     """A write whose reply was lost is found by the next look: no second resource (F-06)."""
@@ -127,6 +129,7 @@ def test_a_lost_reply_is_looked_up_not_repeated(lost: int) -> None:
             assert _counts(server) == _ONCE
 
 
+@pytest.mark.fault("F-42")
 def test_a_clinicians_edit_is_kept(server: FhirServer) -> None:
     """A CarePlan that somebody accepted stays as it is, at its version, however often we submit (F-42)."""
     bundle = assessment()
@@ -141,6 +144,7 @@ def test_a_clinicians_edit_is_kept(server: FhirServer) -> None:
     assert server.repository.read("CarePlan", plan_id).resource["status"] == "active"
 
 
+@pytest.mark.fault("F-42")
 def test_a_withdrawn_assessment_stays_withdrawn(server: FhirServer) -> None:
     """What somebody deleted on the server is not written again."""
     bundle = assessment()
