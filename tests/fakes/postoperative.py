@@ -54,7 +54,15 @@ LABORATORY: Mapping[str, float | str] = {
     "neut": 4.2,
     "hgb": 13.5,
 }
-IDENTITY = BundleIdentity(name="illness-death", version="1.0.0", digest="ab" * 32, training_data="real")
+IDENTITY = BundleIdentity(
+    name="illness-death",
+    version="1.0.0",
+    digest="ab" * 32,
+    training_data="real",
+    opset=20,
+    contract_digest="12" * 32,
+    card="# Model card\n\nWhat it is for, and what not.\n",
+)
 CONTRACT = ModelContract(
     model_name="illness-death",
     model_version="1.0.0",
