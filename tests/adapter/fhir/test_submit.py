@@ -234,24 +234,70 @@ class _ReplacedReply(httpx.BaseTransport):
         self._wire.close()
 
 
-def _without(resource_type: str, server: FhirServer) -> Callable[[httpx.Request], httpx.Response | None]:
-    """A CapabilityStatement that does not know one type."""
+def _without(*resource_types: str, server: FhirServer) -> Callable[[httpx.Request], httpx.Response | None]:
+    """A server that neither declares nor knows some types."""
 
     def answer(request: httpx.Request) -> httpx.Response | None:
+        if any(f"/{kind}" in request.url.path for kind in resource_types):
+            return httpx.Response(404, json={"resourceType": "OperationOutcome", "issue": []}, request=request)
         if not request.url.path.endswith("/metadata"):
             return None
         statement = read_json(httpx.get(f"{server.base_url}/metadata").content)
         rest = statement["rest"][0]  # type: ignore[index]
-        rest["resource"] = [entry for entry in rest["resource"] if entry["type"] != resource_type]
+        rest["resource"] = [entry for entry in rest["resource"] if entry["type"] not in resource_types]
         return httpx.Response(200, content=canonical_json(statement), request=request)
 
     return answer
 
 
+_OPTIONAL = ("DocumentReference", "DetectedIssue", "GuidanceResponse", "Task")
+
+
+@pytest.mark.parametrize("server", [FhirFaults(), FhirFaults(without_update_create=True)], indirect=True)
+@pytest.mark.parametrize("missing", [*((kind,) for kind in _OPTIONAL), _OPTIONAL])
+def test_what_a_server_does_not_offer_is_left_out_by_name(server: FhirServer, missing: tuple[str, ...]) -> None:
+    """The result and whence it comes are written, nothing refers to what is not there, the receipt names the gap."""
+    with _client(server, _ReplacedReply(_without(*missing, server=server))) as client:
+        receipt = submit(client, assessment())
+        again = submit(client, assessment())
+    assert receipt.left_out == missing
+    assert f"left out, the server does not offer: {', '.join(missing)}" in receipt.remarks
+    assert _counts(server) == {kind: 0 if kind in missing else 1 for kind in _WRITTEN}
+    for version in receipt.versions:
+        written = json.dumps(server.repository.read(version.resource_type, version.resource_id).resource)
+        assert not any(f'"{kind}/' in written for kind in missing)
+        assert "[]" not in written
+    assert (again.written, again.left_out) == (False, missing)
+
+
+@pytest.mark.parametrize("lacking", ["update", "patient"])
+def test_older_ones_that_cannot_be_marked_are_named(server: FhirServer, lacking: str) -> None:
+    """Where tasks cannot be searched by patient, or only created, the receipt says that older ones stay unmarked."""
+
+    def answer(request: httpx.Request) -> httpx.Response | None:
+        if not request.url.path.endswith("/metadata"):
+            return None
+        statement = read_json(httpx.get(f"{server.base_url}/metadata").content)
+        for entry in statement["rest"][0]["resource"]:  # type: ignore[index]
+            if entry["type"] == "Task" and lacking == "patient":
+                entry["searchParam"] = [
+                    one for one in entry["searchParam"] if one["name"] not in {"patient", "subject"}
+                ]
+            elif lacking == "update":
+                entry["interaction"] = [one for one in entry["interaction"] if one["code"] != "update"]
+                entry["updateCreate"] = False
+        return httpx.Response(200, content=canonical_json(statement), request=request)
+
+    with _client(server, _ReplacedReply(answer)) as client:
+        receipt = submit(client, assessment())
+    assert "marking of older Task" in receipt.left_out
+    assert _counts(server) == _ONCE
+
+
 def test_a_server_without_risk_assessments_is_named(server: FhirServer) -> None:
     """An EHR that cannot hold RiskAssessment gets nothing, and the error says which type."""
     with (
-        _client(server, _ReplacedReply(_without("RiskAssessment", server))) as client,
+        _client(server, _ReplacedReply(_without("RiskAssessment", server=server))) as client,
         pytest.raises(UnsupportedPeer, match="create RiskAssessment"),
     ):
         submit(client, assessment())
