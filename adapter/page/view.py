@@ -84,7 +84,8 @@ class Page:
 
 def page_of(content: bytes) -> Page:
     """Read the page out of a delivered transaction. Raises MalformedResource for one that is not ours."""
-    risk, plan, device, provenance = delivered.read(content)
+    parts = delivered.read(content)
+    risk, plan, device, provenance = parts.risk, parts.plan, parts.device, parts.provenance
     curves = _curves(risk.prediction)
     details = [activity.detail for activity in plan.activity]
     return Page(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import structlog
@@ -156,9 +156,11 @@ def as_json(settled: Settled) -> dict[str, object]:
     """An outcome as the engine keeps it: ids, codes and versions."""
     if isinstance(settled, Delivered):
         receipt = settled.receipt
-        versions = [[entry.resource_type, entry.resource_id, entry.version] for entry in receipt.versions]
+        versions = [list(_parts(entry)) for entry in receipt.versions]
         content = {"assessment": receipt.assessment_id, "versions": versions, "written": receipt.written}
-        return {"kind": "Delivered", **content}
+        marked, kept = ([list(_parts(entry)) for entry in some] for some in (receipt.superseded, receipt.kept))
+        remarks = {"left_out": list(receipt.left_out), "superseded": marked, "kept": kept}
+        return {"kind": "Delivered", **content, **remarks}
     return {"kind": type(settled).__name__, "reason": settled.reason, "detail": settled.detail}
 
 
@@ -167,10 +169,24 @@ def from_json(content: object) -> Settled:
     if not isinstance(content, dict):
         raise TypeError("a settled checkpoint is an object")
     if content["kind"] == "Delivered":
-        versions = tuple(ResourceVersion(*entry) for entry in content["versions"])
-        assessment, written = str(content["assessment"]), bool(content["written"])
-        return Delivered(receipt=WriteReceipt(assessment_id=assessment, versions=versions, written=written))
+        receipt = WriteReceipt(
+            assessment_id=str(content["assessment"]),
+            versions=_versions_in(content["versions"]),
+            written=bool(content["written"]),
+            left_out=tuple(content.get("left_out", ())),  # absent where an earlier version of ours settled it
+            superseded=_versions_in(content.get("superseded", ())),
+            kept=_versions_in(content.get("kept", ())),
+        )
+        return Delivered(receipt=receipt)
     kinds: Mapping[str, type[Abstained | Skipped | DeadLetter]] = {
         kind.__name__: kind for kind in (Abstained, Skipped, DeadLetter)
     }
     return kinds[str(content["kind"])](reason=str(content["reason"]), detail=str(content["detail"]))
+
+
+def _parts(version: ResourceVersion) -> tuple[str, str, str]:
+    return version.resource_type, version.resource_id, version.version
+
+
+def _versions_in(written: Iterable[Iterable[str]]) -> tuple[ResourceVersion, ...]:
+    return tuple(ResourceVersion(*entry) for entry in written)
