@@ -15,7 +15,7 @@ from reportlab.platypus import Flowable, Frame, KeepInFrame, PageTemplate, Parag
 from reportlab.platypus.doctemplate import BaseDocTemplate
 
 from adapter.page.chart import WIDTH, draw
-from adapter.page.view import Page, Point
+from adapter.page.view import Open, Page, Point
 
 _MARGIN = 14 * mm
 _BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=8, leading=10, textColor=HexColor("#0f172a"))
@@ -26,6 +26,9 @@ _SECTION = ParagraphStyle("section", parent=_SMALL, fontName="Helvetica-Bold", s
 _BANNER = ParagraphStyle(
     "banner", parent=_HEAD, backColor=HexColor("#fef3c7"), borderColor=HexColor("#f59e0b"), borderWidth=0.6,
     borderPadding=3, spaceBefore=6, spaceAfter=6,
+)  # fmt: skip
+_SUPERSEDED = ParagraphStyle(
+    "superseded", parent=_BANNER, backColor=HexColor("#fee2e2"), borderColor=HexColor("#dc2626"),
 )  # fmt: skip
 _LINES = TableStyle(
     [
@@ -55,8 +58,11 @@ def _content(page: Page, width: float) -> Iterator[Flowable]:
     yield _words(f"{page.patient}, landmark {page.landmark}", _BODY)
     if page.banner:
         yield _words(page.banner, _BANNER)
+    if page.superseded:
+        yield _words(page.superseded, _SUPERSEDED)
     yield _words(page.headline, _HEAD)
     yield _words(page.plan, _BODY)
+    yield from _left_open(page.left_open)
     yield _words("Forecast", _SECTION)
     yield _beside(draw(page.curves), _numbers(page), width)
     yield _words("What the rules allow (draft, for a clinician to decide)", _SECTION)
@@ -69,6 +75,19 @@ def _content(page: Page, width: float) -> Iterator[Flowable]:
     yield Spacer(0, 4)
     sources = f"{len(page.sources)} sources: {', '.join(page.sources)}"
     yield _words(f"{page.assessment}; model {page.model}; rules {page.policy}; {sources}", _SMALL)
+
+
+def _left_open(left_open: Open) -> Iterator[Flowable]:
+    """What stopped, what would settle it, and who is asked to look: before the numbers, as a board takes it."""
+    if not left_open.anything:
+        return
+    yield _words("Left open", _SECTION)
+    if left_open.stop:
+        yield _words(f"{left_open.stop} (severity {left_open.severity})", _BODY)
+    if left_open.settles:
+        yield _words(f"Would settle it: {left_open.settles}", _BODY)
+    if left_open.review:
+        yield _words(left_open.review, _BODY)
 
 
 def _words(text: str, style: ParagraphStyle = _BODY) -> Paragraph:
