@@ -39,6 +39,8 @@ _LINES = TableStyle(
         ("LEFTPADDING", (0, 0), (-1, -1), 0),
     ]
 )
+_SCALES = (1.0, 0.9, 0.82, 0.75, 0.68, 0.62, 0.56, 0.5)
+_ENDLESS = 1e6  # points
 _VERDICTS = {"concordant": "#166534", "option": "#1e40af", "do not give": "#991b1b"}
 
 
@@ -49,8 +51,22 @@ def as_pdf(page: Page) -> bytes:
     width, height = A4[0] - 2 * _MARGIN, A4[1] - 2 * _MARGIN
     frame = Frame(_MARGIN, _MARGIN, width, height, leftPadding=0, rightPadding=0, topPadding=0, bottomPadding=0)
     document.addPageTemplates(PageTemplate(frames=[frame]))
-    document.build([KeepInFrame(width, height, list(_content(page, width)), mode="shrink")])
+    document.build([KeepInFrame(width, height, _fitting(page, width, height), mode="shrink")])
     return paper.getvalue()
+
+
+def _fitting(page: Page, width: float, height: float) -> list[Flowable]:
+    """The content laid out on a paper so much larger that it fits, so that lines fill the sheet when it is shrunk."""
+    for scale in _SCALES:
+        if _height(_content(page, width / scale), width / scale) * scale <= height:
+            break
+    return list(_content(page, width / scale))
+
+
+def _height(content: Iterable[Flowable], width: float) -> float:
+    flowables = list(content)
+    spaces = sum(one.getSpaceBefore() + one.getSpaceAfter() for one in flowables)
+    return float(spaces + sum(one.wrap(width, _ENDLESS)[1] for one in flowables))
 
 
 def _content(page: Page, width: float) -> Iterator[Flowable]:
@@ -69,7 +85,7 @@ def _content(page: Page, width: float) -> Iterator[Flowable]:
     yield _table([(_verdict(one.verdict), _both(one.title, one.why)) for one in page.treatments], (0.13, 0.87), width)
     yield _words("Follow-up", _SECTION)
     rows = [(_words(one.title), _words(one.when), _words(one.why, _SMALL)) for one in page.visits]
-    yield _table(rows, (0.42, 0.33, 0.25), width)
+    yield _table(rows, (0.36, 0.3, 0.34), width)
     yield _words("Why, and what was missing", _SECTION)
     yield from (_words(text, _SMALL) for text in (*page.notes, *page.reasons))
     yield Spacer(0, 4)
