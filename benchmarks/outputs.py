@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from adapter.decision.policy import Policy
 from adapter.decision.propose import propose
@@ -43,11 +44,11 @@ def run() -> list[Row]:
     cases: list[_Case] = [(patient, policy, forecast(patient, output=banded_curves())) for patient, policy in timelines]
     bundles = [_ours(case, delivery, terminology) for case in cases]  # also the first, which learns every form
     decoded = [json.loads(bundle.content) for bundle in bundles]
-    ours = _spent([lambda case=case: _ours(case, delivery, terminology) for case in cases])
-    floor = _spent([lambda content=content: json.dumps(content).encode() for content in decoded])
+    ours = _spent([partial(_ours, case, delivery, terminology) for case in cases])
+    floor = _spent([partial(json.dumps, content) for content in decoded])
     pages = [page_of(bundle.content) for bundle in bundles[:SHEETS]]
-    sheets = _spent([lambda page=page: as_pdf(page) for page in pages])
-    html = _spent([lambda page=page: as_html(page) for page in pages])
+    sheets = _spent([partial(as_pdf, page) for page in pages])
+    html = _spent([partial(as_html, page) for page in pages])
     return [
         Row(name="Rules, regimen and encoding of one patient: processor milliseconds", value=1e3 * ours[0], unit="ms",
             at_most=5.0, command=_COMMAND),
