@@ -34,7 +34,7 @@ from adapter.fhir.delivery import OutputMode, load_delivery
 from adapter.fhir.policy_export import export_policy
 from adapter.page.html import as_html
 from adapter.page.pdf import as_pdf
-from adapter.page.view import page_of
+from adapter.page.view import landmark_of, page_of
 from adapter.pipeline.case_file import stored_bundle
 from adapter.pipeline.once import STEPS_TO_A_DECISION, STEPS_TO_DELIVERY, assess_once
 from adapter.pipeline.reconcile import Reconciliation
@@ -74,7 +74,7 @@ from adapter.service import Role, Service
 from adapter.settings import EXAMPLE, Settings, load_settings
 from adapter.store.backup import Manifest, restore_backup, take_backup
 from adapter.store.database import StoreLock
-from adapter.store.ledger import Ledger, LedgerEntry
+from adapter.store.ledger import DELIVERED, Ledger, LedgerEntry
 from adapter.store.vault import key_fingerprint, read_site_key
 from adapter.studio import start_scoring, start_training
 from adapter.terminology import load_terminology
@@ -482,8 +482,20 @@ def page(
     identity = assessment.removeprefix("RiskAssessment/").removeprefix("ra-")
     with StoreRoom(load_settings(config)) as store:
         bundle = stored_bundle(_case_file_of(store.ledger, identity), store.vault)
-    save.write_bytes(writers[save.suffix](page_of(bundle.content)))
+        newer = _standing_instead(store, identity, landmark_of(bundle.content))
+    save.write_bytes(writers[save.suffix](page_of(bundle.content, newer=newer)))
     err.print(f"wrote {save}")
+
+
+def _standing_instead(store: StoreRoom, assessment_id: str, landmark: datetime) -> str | None:
+    """The patient's assessment delivered last, where it is another one at a landmark that is not earlier."""
+    entry = store.ledger.find_assessment(assessment_id)
+    delivered = store.ledger.list_cases(state=DELIVERED, patient_id=entry.patient_id) if entry else ()
+    newest = delivered[0] if delivered else None
+    if newest is None or newest.case_file is None or newest.assessment_id == assessment_id:
+        return None
+    later = landmark_of(stored_bundle(newest.case_file, store.vault).content) >= landmark
+    return newest.assessment_id if later else None
 
 
 def _case_file_of(ledger: Ledger, assessment_id: str) -> str:

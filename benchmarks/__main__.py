@@ -7,10 +7,10 @@ import os
 import platform
 from pathlib import Path
 
-from benchmarks import pull, retrieve, score, volume
+from benchmarks import outputs, pull, retrieve, score, volume
 from benchmarks.rows import Row
 
-_SUITES = (pull, retrieve, volume, score)
+_SUITES = (pull, retrieve, volume, score, outputs)
 
 
 def main() -> None:

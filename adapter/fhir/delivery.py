@@ -19,7 +19,7 @@ from adapter.domain.risk import Outcome
 from adapter.errors import BadMapping
 
 _SYSTEMS = frozenset(
-    {"assessment", "action", "code", "mode", "model", "device", "digest", "version", "policy", "feature", "state"}
+    {"assessment", "action", "code", "mode", "model", "device", "digest", "version", "policy", "feature"}
 )
 _CODES = frozenset(
     {

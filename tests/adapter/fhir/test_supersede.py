@@ -258,7 +258,7 @@ def _other_person() -> TransactionBundle:
 def test_others_are_left_alone(server: FhirServer) -> None:
     """Neither another patient's assessment, nor one in another mode, nor a plan that is not ours is marked."""
     others = [_other_person(), _older(mode=OutputMode.DEMO)]
-    foreign = {
+    foreign: Json = {
         "resourceType": "CarePlan",
         "id": "ward",
         "status": "draft",
