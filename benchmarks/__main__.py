@@ -7,10 +7,10 @@ import os
 import platform
 from pathlib import Path
 
-from benchmarks import pull, retrieve, score, volume
+from benchmarks import idle, pull, retrieve, score, throughput, volume, waiting
 from benchmarks.rows import Row
 
-_SUITES = (pull, retrieve, volume, score)
+_SUITES = (pull, retrieve, volume, score, idle, waiting, throughput)
 
 
 def main() -> None:

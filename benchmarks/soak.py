@@ -220,8 +220,14 @@ def _children(pid: int) -> list[int]:
     return found + [grandchild for child in found for grandchild in _children(child)]
 
 
+def _files(folder: Path) -> Iterator[Path]:
+    """Every file, while folders come and go; what cannot be listed any more is gone."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place) / name for name in names)
+
+
 def _temporary_files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.suffix in _TEMPORARY or ".plain" in path.parts[:-1]]
+    return [path for path in _files(folder) if path.suffix in _TEMPORARY or ".plain" in path.parts]
 
 
 def _age(path: Path) -> float:
@@ -234,9 +240,9 @@ def _age(path: Path) -> float:
 
 def _bytes_under(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
+    for path in _files(folder):
         try:
-            total += path.stat().st_size if path.is_file() else 0
+            total += path.stat().st_size
         except FileNotFoundError:
             continue
     return total
