@@ -9,7 +9,7 @@ ARGS ?=
 # Public research data for parity, training and some tests; where it is absent they skip and say so.
 export ADJUVANT_DATA ?= $(realpath ../shared/data)
 
-.PHONY: help setup setup-test demo test test-fast test-real lint bench parity train-setup test-train train evaluate evidence chaos reliability lock peers clean
+.PHONY: help setup setup-test demo test test-fast test-real lint bench parity train-setup test-train train evaluate evidence chaos soak reliability lock peers clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -71,6 +71,10 @@ evidence: train-setup  ## studies beside the shipped model: other cohorts, image
 
 test-train: train-setup  ## tests of the training code
 	.venv-train/bin/python -m pytest -q tests/training
+
+SECONDS ?= 1800
+soak: setup-test  ## the service at full speed: memory, files and disk must stay level; make soak SECONDS=60
+	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS) --verbose
 
 CYCLES ?= 1000
 SEED ?= 7

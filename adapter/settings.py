@@ -295,6 +295,7 @@ folder = "data"
 [watch]
 poll_seconds = 60
 quiet_seconds = 900
+# reconcile_at = "02:00:00"            # from when on every record is compared, each night, in fhir.time_zone
 
 [web]                                  # health, readiness and metrics
 bind = "127.0.0.1"

@@ -46,6 +46,7 @@ class Site:
         self.vault = Vault(folder / "vault", bytes(32))
         self.feed, self.book = WatermarkStore(self.engine, "hapi"), RoundBook(self.engine, "hapi")
         assert self.poll() == 2
+        self.poll()  # what lies in the overlap is reported once more after the first look
         self.settle()
 
     def put(self, kind: str, name: str, patient: str | None = None, value: float = 12.5) -> None:
