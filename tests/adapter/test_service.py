@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,10 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from adapter.errors import BadSettings
 from adapter.sandbox.faults import FhirFaults
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
-from adapter.service import Service
+from adapter.service import Role, Service
 from adapter.settings import Settings, settings_from
 from adapter.terminology import load_terminology
 
@@ -128,3 +130,34 @@ def test_a_comparison_that_breaks_is_no_crash(service: Service, clock: Clock, tm
         database.execute("alter table hidden rename to adjuvant_remembered")
     database.close()
     assert service.reconcile() is not None
+
+
+@pytest.mark.parametrize("role", [Role.WATCH, Role.WORK])
+def test_roles_apart_need_postgresql(hospital: SandboxHospital, tmp_path: Path, role: Role) -> None:
+    """On SQLite one process works on the file: the start is refused, and says what is needed."""
+    with pytest.raises(BadSettings, match="PostgreSQL"):
+        Service(_settings(hospital, tmp_path), role=role)
+
+
+def test_the_web_role_needs_neither_ehr_nor_model(hospital: SandboxHospital, tmp_path: Path) -> None:
+    """It tells how many cases there are, beside the process that works on them."""
+    with (
+        Service(_settings(hospital, tmp_path)) as working,
+        Service(_settings(hospital, tmp_path), role=Role.WEB) as showing,
+    ):
+        assert working.poll() == 1
+        assert _ready(showing) == (200, [])
+        assert 'adjuvant_cases{state="waiting"} 1.0' in httpx.get(f"{showing.web.url}/metrics").text
+        assert showing.unfinished == ()
+
+
+@pytest.mark.fault("F-16")
+def test_a_full_disk_is_a_complaint_until_there_is_room(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not ready while our Storage SCP would refuse every image, ready again by itself."""
+    service.poll()
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**20))
+    code, complaints = _ready(service)
+    assert (code, [one for one in complaints if "disk" in one]) == (503, complaints)
+    monkeypatch.undo()
+    assert _ready(service) == (200, [])

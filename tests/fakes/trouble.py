@@ -19,4 +19,8 @@ def _answer(question: str) -> str:
         time.sleep(600)
     if question == "eat":
         return str(len(bytearray(2**40)))
+    if question == "gorge":
+        eaten = []
+        while True:
+            eaten.append(b"x" * 2**26)  # written to, so that it is memory and no promise
     return f"{question} by {os.getpid()}"

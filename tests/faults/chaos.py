@@ -65,7 +65,7 @@ _CYCLES_A_SCHEDULE = {Faults.DEATHS: 15, Faults.MANY: 3}
 _PATIENTS = 4
 _TODAY = datetime(2026, 1, 1, tzinfo=UTC)
 _LONGEST_CYCLE, _QUIET, _LOOK = 40.0, 1.5, 0.1  # seconds
-_LONGEST_END = 180.0
+_LONGEST_END = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

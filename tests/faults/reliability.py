@@ -62,7 +62,7 @@ class Fault:
     evidence: bool
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Recorder:
     """A pytest plug-in: what became of each test that carries a fault's number."""
 

@@ -51,13 +51,13 @@ class Worker:
         self.plan: Plan | None = None
         self._log = folder / f"worker{number}.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._config = _site(number, hospital, folder, url, base_url)
-        self.settings: Settings = load_settings(self._config)
+        self.config = _site(number, hospital, folder, url, base_url)
+        self.settings: Settings = load_settings(self.config)
 
     def start(self, plan: Plan | None, environment: Mapping[str, str] | None = None) -> None:
         """Begin to work. environment: beside ours."""
         self.plan = plan
-        command = [sys.executable, "-m", "tests.faults.victim", str(self._config), *(plan.words if plan else ())]
+        command = [sys.executable, "-m", "tests.faults.victim", str(self.config), *(plan.words if plan else ())]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=_ROOT, stderr=log, stdout=log, env={**os.environ, **(environment or {})}

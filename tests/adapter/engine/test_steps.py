@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.engine.steps import Interrupted, RetryPolicy, attempt
-from adapter.errors import AdjuvantError, BadData, Misconfigured, PeerTimeout, PeerUnavailable, Transient
+from adapter.errors import (
+    AdjuvantError,
+    BadData,
+    Misconfigured,
+    PeerTimeout,
+    PeerUnavailable,
+    StoreUnavailable,
+    Transient,
+)
 
 _POLICY = RetryPolicy(attempts=4, first_seconds=1.0, longest_seconds=10.0)
 
@@ -97,3 +105,22 @@ def test_one_attempt_means_one() -> None:
     with pytest.raises(AdjuvantError):
         attempt(failing(PeerTimeout("x")), RetryPolicy(attempts=1), wait=waits)
     assert waits.seconds == []
+
+
+@pytest.mark.fault("F-16", "F-27")
+def test_our_own_store_is_waited_for_without_end() -> None:
+    """A full disk or a database that is away is nobody's record: the case is not given up, and waits stay bounded."""
+    waits = Waits()
+    errors = [StoreUnavailable("full") for _ in range(50)]
+    assert attempt(failing(*errors), _POLICY, wait=waits, draw=lambda: 1.0) == "done"
+    assert len(waits.seconds) == 50
+    assert max(waits.seconds) <= _POLICY.longest_seconds
+
+
+def test_a_command_waits_for_the_store_as_often_as_it_says() -> None:
+    """Somebody sits before it: `assess` tells that the store cannot be used, and does not hang."""
+    policy = RetryPolicy(attempts=3, store_attempts=3)
+    waits = Waits()
+    with pytest.raises(StoreUnavailable):
+        attempt(failing(*(StoreUnavailable("full") for _ in range(9))), policy, wait=waits)
+    assert len(waits.seconds) == 2

@@ -8,6 +8,7 @@ import os
 import random
 import stat
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -257,3 +258,37 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadStore, match="cannot be read"):
         read_site_key(tmp_path / "nowhere.key")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_workers_share_a_vault_and_sweep_their_own(tmp_path: Path) -> None:
+    """What one sealed the other opens; the start of one leaves the open copy of the other alone."""
+    one = Vault(tmp_path / "vault", _KEY, plain=tmp_path / "one" / "plain")
+    other = Vault(tmp_path / "vault", _KEY, plain=tmp_path / "other" / "plain")
+    digest = one.keep(_CONTENT)
+    with other.plain_copies([digest]) as (copy,):
+        one.sweep()
+        assert copy.read_bytes() == _CONTENT
+
+
+def test_many_who_start_at_once_have_one_key(tmp_path: Path) -> None:
+    """Nobody reads half a key, and nobody seals with one that another has replaced."""
+    path = tmp_path / "site.key"
+
+    def start(_: int) -> bytes:
+        create_site_key(path)
+        return read_site_key(path)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(start, range(32)))) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_write_left_is_swept_after_a_while(vault: Vault, tmp_path: Path) -> None:
+    """A write that may still be going on is left alone; contents are."""
+    digest = vault.keep(_CONTENT)
+    folder = next((tmp_path / "vault").glob("[0-9a-f][0-9a-f]"))
+    left = folder / "abc.0123456789abcdef.tmp"
+    left.write_bytes(b"half")
+    assert vault.sweep_interrupted(datetime(2000, 1, 1, tzinfo=UTC)) == 0
+    assert vault.sweep_interrupted(datetime(2100, 1, 1, tzinfo=UTC)) == 1
+    assert (left.exists(), vault.recall(digest)) == (False, _CONTENT)
