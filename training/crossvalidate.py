@@ -31,18 +31,31 @@ from training.teacher import RIDGE, Curves, mean_survival
 REPEATS, FOLDS, SEED = 5, 5, 20260101
 OURS = "illness-death"
 BASELINES = (
-    "engineered Cox", "engineered Cox, first cohort alone", "boosted trees", "forest", "stack", "naive Cox",
-    "stage Cox", "Kaplan-Meier",
+    "engineered Cox", "engineered Cox, first cohort alone", "boosted trees", "forest", "stack", "SurvivalBoost",
+    "XGBoost by horizon", "naive Cox", "stage Cox", "Kaplan-Meier",
 )  # fmt: skip
 PARTS = ("network ensemble", "student", "not calibrated")
 _NAIVE_RIDGE, _STAGE_RIDGE = 10.0, 1.0  # fixed beforehand by earlier work
 _ENDS = np.arange(1, 21) * DAYS_PER_QUARTER
 _STAGE = ("pT", "pT_3_or_more", "pT_4_or_more", "pN", "pN_1_or_more", "pN_2_or_more", "pN_3")
-_DECIDING = (
-    "engineering", "network", "likelihood", "fitting", "teacher", "recipe", "outcomes", "crossvalidate",
-    "postoperative_contract", "cohorts/landmarks", "cohorts/hancock", "cohorts/tcga_hnsc", "cohorts/cohort",
+ROWS_DECIDE = (
+    "engineering", "likelihood", "recipe", "outcomes", "crossvalidate", "postoperative_contract", "cohorts/landmarks",
+    "cohorts/hancock", "cohorts/tcga_hnsc", "cohorts/cohort",
 )  # fmt: skip
 Forecasts = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """Models that are forecast in one go. deciding: files of training/ that their forecasts depend on.
+
+    forecast: takes a study, rows to fit, rows to ask about, the effort and a seed; of module level, as it travels
+    between processes.
+    """
+
+    name: str
+    deciding: tuple[str, ...]
+    forecast: Callable[..., Forecasts]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,24 +93,32 @@ def folds(count: int, repeats: int = REPEATS) -> Iterator[tuple[NDArray[np.int64
 
 
 def cross_validate(
-    study: Study, effort: Effort, *, folder: Path, data_digest: str, workers: int, progress: Callable[[str], None]
+    study: Study,
+    effort: Effort,
+    contest: Contest,
+    *,
+    folder: Path,
+    data_digest: str,
+    workers: int,
+    progress: Callable[[str], None],
 ) -> list[Forecasts]:
     """Forecasts of every fold. folder: where each is kept; what other data, code or effort made is not used.
 
-    Keys: `test` (n,), `scale` and `offset` (3,), and `<model>/<endpoint>`, survival at 20 quarters, (n, 20).
+    Keys: `test` (n,), what the contest adds of its own, and `<model>/<endpoint>`, survival at 20 quarters, (n, 20).
     """
-    mark = _fingerprint(study, effort, data_digest)
+    name = f"{study.name} {contest.name}".strip()
+    mark = _fingerprint(study, effort, contest, data_digest)
     count = len(study.splits())
-    paths = [folder / f"{study.name.replace(' ', '-')}-{mark}-{fold:02}.npz" for fold in range(count)]
+    paths = [folder / f"{name.replace(' ', '-')}-{mark}-{fold:02}.npz" for fold in range(count)]
     folder.mkdir(parents=True, exist_ok=True)
     missing = [fold for fold, path in enumerate(paths) if not path.is_file()]
-    progress(f"{study.name}: {count - len(missing)} of {count} folds are there")
+    progress(f"{name}: {count - len(missing)} of {count} folds are there")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        jobs = {pool.submit(_forecast_fold, study, effort, fold, paths[fold]): fold for fold in missing}
+        jobs = {pool.submit(_forecast_fold, study, effort, contest, fold, paths[fold]): fold for fold in missing}
         for done, job in enumerate(as_completed(jobs), start=1):
             job.result()
-            progress(f"{study.name}: fold {jobs[job] + 1}, {done} of {len(missing)}")
+            progress(f"{name}: fold {jobs[job] + 1}, {done} of {len(missing)}")
     return [_read(path) for path in paths]
 
 
@@ -106,16 +127,16 @@ def _read(path: Path) -> Forecasts:
         return {name: stored[name] for name in stored.files}
 
 
-def _fingerprint(study: Study, effort: Effort, data_digest: str) -> str:
+def _fingerprint(study: Study, effort: Effort, contest: Contest, data_digest: str) -> str:
     """Everything that a fold's forecasts depend on."""
     total = hashlib.sha256(f"{data_digest} {effort} {study.calibrate} {study.shuffled} {len(study.rows)}".encode())
     total.update(f"{study.contract.schema_sha256} {len(study.others)} {study.tested}".encode())
-    for name in _DECIDING:
+    for name in contest.deciding:
         total.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return total.hexdigest()[:12]
 
 
-def _forecast_fold(study: Study, effort: Effort, fold: int, path: Path) -> None:
+def _forecast_fold(study: Study, effort: Effort, contest: Contest, fold: int, path: Path) -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
     train, test = study.splits()[fold]
@@ -123,7 +144,7 @@ def _forecast_fold(study: Study, effort: Effort, fold: int, path: Path) -> None:
     if study.shuffled:
         # both cohorts: from the second alone, left as it is, the first can be told at C 0.57
         fitting, study = _shuffled(fitting, fold), replace(study, others=tuple(_shuffled(study.others, fold)))
-    forecasts = forecast(study, fitting, testing, effort, seed=SEED + fold)
+    forecasts = contest.forecast(study, fitting, testing, effort, seed=SEED + fold)
     draft = path.with_name(path.name + ".draft")
     with draft.open("wb") as file:
         np.savez_compressed(file, test=test, **forecasts)  # type: ignore[arg-type]  # numpy's own annotation
@@ -218,3 +239,7 @@ def _kaplan_meier(fitting: Sequence[LandmarkRow], count: int) -> dict[str, Curve
         steps = np.concatenate([[1.0], survival])[np.searchsorted(times, _ENDS, side="right")]
         curves[f"Kaplan-Meier/{endpoint}"] = np.tile(steps, (count, 1))
     return curves
+
+
+# the name is empty: files of the model itself are named for the study alone
+NETWORKS = Contest(name="", deciding=(*ROWS_DECIDE, "network", "fitting", "teacher"), forecast=forecast)

@@ -1,6 +1,6 @@
 """How good the model is on patients it never saw: `python -m training.evaluate --data FOLDER`.
 
-Writes docs/evaluation.md, its figures, and evaluation.json for the model card.
+Writes docs/evaluation.md, the same page as one HTML file, its figures, and evaluation.json for the model card.
 
 Folds are kept under --work: an interrupted run goes on where it stopped, and a changed model starts again.
 """
@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,16 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from adapter.terminology import load_terminology
+from training.boosting_baselines import CONTESTS as BOOSTING
 from training.cohorts import hancock, tcga_hnsc
 from training.cohorts.cohort import CohortPatient, digest_of, read_rows
-from training.crossvalidate import OURS, Forecasts, Study, cross_validate
+from training.cohorts.tcga_treatment import read_treatments
+from training.crossvalidate import NETWORKS, OURS, Forecasts, Study, cross_validate
 from training.figures import draw_figures
+from training.html_page import as_html
 from training.metrics import YEAR_3, YEAR_5
 from training.outcomes import ENDPOINTS
+from training.overlap import overlaps
 from training.protocol import (
     are_copies,
     landmark_study,
@@ -37,6 +42,7 @@ from training.protocol import (
 )
 from training.recipe import QUICK, Effort
 from training.report import evaluation_page
+from training.study_figures import draw_landmarks, draw_overlap, draw_policy
 from training.summary import Evaluation, calibrations, scores, spread, subgroups, transfers
 
 NUMBERS = "evaluation.json"
@@ -69,19 +75,31 @@ def main() -> None:
         oropharynx_study(published),
         shuffled_study(landmark),
     )
-    found = {
-        study.name: cross_validate(
-            study, effort, folder=arguments.work, data_digest=data.digest, workers=arguments.workers, progress=say
-        )
-        for study in studies
-    }
+    kept = partial(
+        cross_validate, folder=arguments.work, data_digest=data.digest, workers=arguments.workers, progress=say
+    )
+    found = {study.name: kept(study, effort, NETWORKS) for study in studies}
+    for contest in BOOSTING:
+        found["landmark"] = _joined(found["landmark"], kept(landmark, effort, contest))
     say("scoring")
     evaluation = _evaluate({study.name: study for study in studies}, found, data)
     arguments.docs.mkdir(parents=True, exist_ok=True)
-    draw_figures(landmark, found["landmark"], arguments.docs)
-    (arguments.docs / "evaluation.md").write_text(evaluation_page(evaluation), encoding="utf-8")
+    draw_figures(landmark, found["landmark"], evaluation.subgroups, arguments.docs)
+    draw_overlap(evaluation.overlaps, arguments.docs)
+    draw_landmarks(arguments.evidence, arguments.docs)
+    draw_policy(arguments.evidence, arguments.docs)
+    page = evaluation_page(evaluation)
+    (arguments.docs / "evaluation.md").write_text(page, encoding="utf-8")
+    (arguments.docs / "evaluation.html").write_text(as_html(page, arguments.docs), encoding="utf-8")
     (arguments.docs / NUMBERS).write_text(json.dumps(headline(evaluation), indent=1) + "\n", encoding="utf-8")
-    say(f"wrote {arguments.docs}/evaluation.md, {NUMBERS} and figures")
+    say(f"wrote {arguments.docs}/evaluation.md, evaluation.html, {NUMBERS} and figures")
+
+
+def _joined(first: Sequence[Forecasts], second: Sequence[Forecasts]) -> list[Forecasts]:
+    """Fold by fold, what two contests forecast for the same patients."""
+    if any(not np.array_equal(one["test"], other["test"]) for one, other in zip(first, second, strict=True)):
+        raise ValueError("two contests tested different patients in one fold")
+    return [one | other for one, other in zip(first, second, strict=True)]
 
 
 def read_data(folder: Path) -> Data:
@@ -132,6 +150,7 @@ def _evaluate(studies: Mapping[str, Study], found: Mapping[str, list[Forecasts]]
         duplicates=(len(alike), sum(are_copies(*pair) for pair in alike)),
         rare=(float((first < _RARE).mean()), float((second < _RARE).mean())),
         widths=(float(width[0]), float(width[2])),
+        overlaps=overlaps(landmark, read_treatments(data.folder / "tcga_hnsc")),
     )
 
 
@@ -184,6 +203,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds hancock/ and tcga_hnsc/")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where the report goes")
+    parser.add_argument(
+        "--evidence", type=Path, default=Path("docs/evaluation"), help="the studies' pages, which two figures rest on"
+    )
     parser.add_argument("--work", type=Path, default=Path("build/evaluation"), help="where finished folds are kept")
     parser.add_argument("--workers", type=int, default=2, help="folds at the same time")
     parser.add_argument("--repeats", type=int, default=5, help="of the five-fold cross-validation")

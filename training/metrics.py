@@ -157,7 +157,11 @@ def d_calibration(curves: Curves, seen: Seen) -> float:
 
 def net_benefit(risk: NDArray[np.float64], seen: Seen, horizon: float, threshold: float) -> float:
     """Of treating whoever's risk is at or above the threshold, per patient. Source: Vickers et al., 2008."""
-    treated = risk >= threshold
+    return net_benefit_of(risk >= threshold, seen, horizon, threshold)
+
+
+def net_benefit_of(treated: NDArray[np.bool_], seen: Seen, horizon: float, threshold: float) -> float:
+    """Of treating these patients, (N,), for one who would act from the threshold on, per patient."""
     if not treated.any():
         return 0.0
     share = float(treated.mean())

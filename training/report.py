@@ -7,21 +7,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from inference.contract import ModelContract
-from training.crossvalidate import BASELINES, FOLDS, OURS, PARTS
+from training.crossvalidate import FOLDS, OURS, PARTS
+from training.figure_captions import figure_lines
 from training.metrics import Discrimination
 from training.outcomes import ENDPOINTS
+from training.overlap import Overlap
 from training.summary import MODELS, Evaluation, Transfer, difference, spread
 
 COMMAND = "make evaluate"
-_BESIDE = "Other cohorts, images, dynamics and treatment effects: [evaluation/](evaluation/README.md)."
 TRAIN_COMMAND = "make train"
+_BESIDE = "Other cohorts, images, dynamics and treatment effects: [evaluation/](evaluation/README.md)."
 _BARS = {
     ("RFS", "harrell"): (0.717, math.inf), ("OS", "harrell"): (0.745, math.inf),
     ("RFS", "brier"): (-math.inf, 0.168), ("OS", "brier"): (-math.inf, 0.119),
 }  # fmt: skip
 _WORDS = {"harrell": "C", "uno": "Uno's C", "auc": "AUC 2 y", "brier": "IBS"}
 _NOT_WORSE, _QUANTILE = -0.01, 1.96
-_OPPONENTS = ("naive Cox", "engineered Cox", "engineered Cox, first cohort alone", "forest", "boosted trees", "stack")
+_OPPONENTS = (
+    "naive Cox", "engineered Cox", "engineered Cox, first cohort alone", "forest", "boosted trees", "stack",
+    "SurvivalBoost", "XGBoost by horizon",
+)  # fmt: skip
 Table = Mapping[tuple[str, str], Sequence[Discrimination]]
 
 
@@ -37,6 +42,7 @@ def evaluation_page(evaluation: Evaluation) -> str:
         _transfer(evaluation),
         _trust(evaluation),
         _subgroups(evaluation),
+        _beside(evaluation.overlaps),
     )
     return "\n".join([*(line for part in parts for line in part), ""])
 
@@ -68,11 +74,16 @@ def _cells(table: Table, model: str, measures: Sequence[str]) -> str:
     return " | ".join(cells)
 
 
+def asked_in(table: Table) -> list[str]:
+    """The models that were asked, in the order of the tables."""
+    return [model for model in MODELS if (model, ENDPOINTS[0]) in table]
+
+
 def _table(table: Table) -> Iterator[str]:
     measures = ("harrell", "uno", "auc", "brier")
     yield f"| model | {' | '.join(f'{endpoint} {_WORDS[name]}' for endpoint in ('RFS', 'OS') for name in measures)} |"
     yield f"|---|{'---|' * 8}"
-    for model in MODELS:
+    for model in asked_in(table):
         name = f"**{model}**" if model == OURS else f"- {model}" if model in PARTS else model
         yield f"| {name} | {_cells(table, model, measures)} |"
     yield ""
@@ -89,7 +100,7 @@ def _paired(table: Table) -> Iterator[str]:
     yield ""
     yield "| C of ours minus C of | RFS | OS | never worse by more than 0.01 |"
     yield "|---|---|---|---|"
-    for against in _OPPONENTS:
+    for against in (name for name in _OPPONENTS if (name, "RFS") in table):
         cells, safe = [], True
         for endpoint in ("RFS", "OS"):
             mean, error = difference(table, endpoint, against, "harrell")
@@ -180,10 +191,12 @@ def _published(evaluation: Evaluation) -> Iterator[str]:
     measures = ("harrell", "brier")
     yield "| model | RFS C | RFS IBS | OS C | OS IBS |"
     yield "|---|---|---|---|---|"
-    for model in (OURS, *BASELINES):
+    for model in asked_in(evaluation.published):
+        if model in PARTS:
+            continue
         yield f"| {model} | {_cells(evaluation.published, model, measures)} |"
     yield ""
-    for against in _OPPONENTS:
+    for against in (name for name in _OPPONENTS if (name, "RFS") in evaluation.published):
         words = []
         for endpoint in ("RFS", "OS"):
             mean, error = difference(evaluation.published, endpoint, against, "harrell")
@@ -210,12 +223,9 @@ def _calibration(evaluation: Evaluation) -> Iterator[str]:
         f"and {third:.2f} (death after relapse) on average."
     )
     yield ""
-    yield "![Forecast against observed risk](evaluation-calibration.svg)"
-    yield ""
-    yield "![Net benefit](evaluation-decision.svg)"
-    yield ""
-    yield "![Kaplan-Meier curves by third of the held-out forecast risk](evaluation-tertiles.svg)"
-    yield ""
+    yield from figure_lines("calibration")
+    yield from figure_lines("decision")
+    yield from figure_lines("tertiles")
 
 
 def _transfer(evaluation: Evaluation) -> Iterator[str]:
@@ -282,6 +292,26 @@ def _subgroups(evaluation: Evaluation) -> Iterator[str]:
             cells.append(f"{row.events} | {concordance} | {ratio}")
         yield f"| {name} | {rows[name, 'RFS'].count} | {' | '.join(cells)} |"
     yield ""
+    yield from figure_lines("subgroups")
+
+
+def _beside(overlaps: Sequence[Overlap]) -> Iterator[str]:
+    yield "## Later landmarks, treatment, three patients"
+    yield ""
+    yield from figure_lines("landmarks")
+    yield from figure_lines("overlap")
+    yield "| TCGA-HNSC, adjuvant treatment | given | not given | propensity 0.1 to 0.9 | effective number, given and not |"
+    yield "|---|---|---|---|---|"
+    for overlap in overlaps:
+        given, other = overlap.effective
+        count = int(overlap.treated.sum())
+        yield (
+            f"| {overlap.name} | {count} | {len(overlap.treated) - count} | {overlap.inside:.0%} | "
+            f"{given:.0f} and {other:.0f} |"
+        )
+    yield ""
+    yield from figure_lines("policy")
+    yield from figure_lines("examples")
 
 
 _INCLUSION = (

@@ -26,11 +26,12 @@ from training.metrics import (
     paired_difference,
 )
 from training.outcomes import ENDPOINTS, outcomes
+from training.overlap import Overlap
 
 _BOOTSTRAPS = 200
 _FEWEST_EVENTS = 20
 _OLD = 70.0  # years
-MODELS = (OURS, *PARTS, *BASELINES)
+MODELS = (OURS, *PARTS, *BASELINES)  # in the order of the tables; the last tells nobody apart
 MEASURES = ("harrell", "uno", "auc", "brier")
 
 
@@ -58,13 +59,14 @@ class CalibrationRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subgroup:
-    """Held-out forecasts of the first repeat. None where fewer than twenty events were seen."""
+    """Held-out forecasts of the first repeat. None where fewer than twenty events were seen. error: of the C."""
 
     name: str
     endpoint: str
     count: int
     events: int
     concordance: float | None
+    error: float | None
     ratio: float | None
 
 
@@ -89,6 +91,7 @@ class Evaluation:
     training on exchanged outcomes. duplicates: pairs with the same inputs, and how many
     of them are copies. rare: the fraction with a typicality below
     0.05, held out and in the second cohort. widths: median of the band at five years, recurrence and death.
+    overlaps: of the treatments given in TCGA-HNSC.
     """
 
     counts: Mapping[str, int]
@@ -104,6 +107,7 @@ class Evaluation:
     duplicates: tuple[int, int]
     rare: tuple[float, float]
     widths: tuple[float, float]
+    overlaps: tuple[Overlap, ...]
 
 
 def seen_of(rows: Sequence[LandmarkRow], endpoint: str) -> Seen:
@@ -113,12 +117,13 @@ def seen_of(rows: Sequence[LandmarkRow], endpoint: str) -> Seen:
 
 
 def scores(study: Study, forecasts: Sequence[Forecasts]) -> dict[tuple[str, str], list[Discrimination]]:
-    """Of every model and endpoint, in the order of the folds."""
+    """Of every model that was asked and endpoint, in the order of the folds."""
     table: dict[tuple[str, str], list[Discrimination]] = {}
+    models = [model for model in MODELS if f"{model}/{ENDPOINTS[0]}" in forecasts[0]]
     for endpoint in ENDPOINTS:
         seen = seen_of(study.rows, endpoint)
         for (train, test), forecast in zip(study.splits(), forecasts, strict=True):
-            for model in MODELS:
+            for model in models:
                 curves = forecast[f"{model}/{endpoint}"].astype(np.float64)
                 entry = discriminate(curves, seen.part(test), seen.part(train))
                 table.setdefault((model, endpoint), []).append(entry)
@@ -194,12 +199,14 @@ def subgroups(study: Study, forecasts: Sequence[Forecasts]) -> Iterator[Subgroup
             part, events = seen.part(chosen), int(seen.events[chosen].sum())
             enough = events >= _FEWEST_EVENTS
             at_5 = calibrate_at(curves[chosen], part, YEAR_5) if enough else None
+            risk = 1.0 - curves[chosen][:, YEAR_3]
             yield Subgroup(
                 name=name,
                 endpoint=endpoint,
                 count=int(chosen.sum()),
                 events=events,
-                concordance=harrell(1.0 - curves[chosen][:, YEAR_3], part) if enough else None,
+                concordance=harrell(risk, part) if enough else None,
+                error=bootstrap_error(risk, part, _BOOTSTRAPS, SEED) if enough else None,
                 ratio=None if at_5 is None else at_5.observed / at_5.expected,
             )
 
@@ -210,7 +217,8 @@ def transfers(study: Study, forecasts: Sequence[Forecasts]) -> Iterator[Transfer
     rows = [study.rows[index] for index in test]
     for endpoint in ENDPOINTS:
         seen = seen_of(rows, endpoint)
-        risks = {name: 1.0 - forecast[f"{name}/{endpoint}"][:, YEAR_3].astype(np.float64) for name in MODELS[:-1]}
+        asked = [name for name in MODELS[:-1] if f"{name}/{endpoint}" in forecast]
+        risks = {name: 1.0 - forecast[f"{name}/{endpoint}"][:, YEAR_3].astype(np.float64) for name in asked}
         yield Transfer(
             endpoint=endpoint,
             count=len(rows),

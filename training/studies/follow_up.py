@@ -19,7 +19,7 @@ from adapter.decision.policy import load_policy
 from adapter.domain.landmark import Landmark
 from adapter.domain.plan import FollowUpVisit
 from training.cohorts.landmarks import LandmarkRow
-from training.crossvalidate import OURS, Study, cross_validate
+from training.crossvalidate import NETWORKS, OURS, Study, cross_validate
 from training.evaluate import read_data, say
 from training.protocol import landmark_study
 from training.recipe import QUICK
@@ -48,7 +48,7 @@ def study(folder: Path, effort: Effort) -> Findings:
     data = read_data(folder)
     work = replace(landmark_study(data.hancock, data.tcga), repeats=1)
     fit = QUICK if effort is Effort.QUICK else FitEffort()
-    folds = cross_validate(work, fit, folder=FOLDS, data_digest=data.digest, workers=1, progress=say)
+    folds = cross_validate(work, fit, NETWORKS, folder=FOLDS, data_digest=data.digest, workers=1, progress=say)
     forecast = np.empty((len(work.rows), folds[0][f"{OURS}/recurrence"].shape[1]), dtype=np.float64)
     for fold in folds:
         forecast[fold["test"].astype(int)] = 1.0 - fold[f"{OURS}/recurrence"]
