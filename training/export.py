@@ -17,12 +17,12 @@ import torch
 from inference.artifact import ENCODER, FORMAT, GOLDEN, GRAPH, MANIFEST
 from inference.contract import ModelContract
 from inference.predictor import ENCODER_INPUT, ENCODER_OUTPUT, IMAGE_INPUTS, INPUTS, OUTPUTS
+from training.about import About, digest_of
 from training.likelihood import Batch, Inputs
 from training.network import IllnessDeath
 
 OPSET = 20
 _PARITY = 1e-5
-_PUBLISHED = ("training_data_kind", "training_data_sha256", "intended_use", "limits", "licence", "calibration")
 _LARGEST_BYTES = 25 * 2**20
 
 
@@ -45,6 +45,13 @@ class Graph:
             "outputs": {name: tensor.tolist() for name, tensor in zip(self.outputs, answers, strict=True)},
         }
 
+    def golden_hashes(self) -> dict[str, str]:
+        """SHA-256 of the golden rows and of the model's answers, float32 in the graph's order."""
+        return {
+            "golden_input_sha256": digest_of(*self.golden),
+            "golden_output_sha256": digest_of(*_answers(self.model, self.golden)),
+        }
+
 
 def export_bundle(
     model: IllnessDeath,
@@ -53,7 +60,7 @@ def export_bundle(
     *,
     sample: Batch,
     golden: Inputs,
-    about: Mapping[str, object],
+    about: About,
     card: str,
 ) -> None:
     """Write the bundle. sample: rows to compare on; golden: made-up rows that are published with the bundle.
@@ -62,11 +69,12 @@ def export_bundle(
     25 MB.
     """
     risk = Graph(name=GRAPH, model=model, inputs=INPUTS, outputs=OUTPUTS, sample=sample.inputs, golden=golden)
-    write_bundle(risk, None, contract, folder, about=about, card=card)
+    properties = about.properties(contract, model.recalibration, model.typicality)
+    write_bundle((risk,), contract, folder, properties=properties, about=about.stated(contract), card=card)
 
 
 def export_multimodal(
-    risk: torch.nn.Module,
+    risk: IllnessDeath,
     encoder: torch.nn.Module,
     contract: ModelContract,
     folder: Path,
@@ -75,7 +83,7 @@ def export_multimodal(
     crops: torch.Tensor,
     golden: tuple[torch.Tensor, ...],
     golden_crops: torch.Tensor,
-    about: Mapping[str, object],
+    about: About,
     card: str,
 ) -> None:
     """As `export_bundle`, with the graph that reads images. crops, golden_crops: (B, 1, slices, rows, columns), HU.
@@ -83,7 +91,7 @@ def export_multimodal(
     sample, golden: the inputs of the risk graph, ending with the embedding and whether there is one.
     """
     names = (*INPUTS, *IMAGE_INPUTS)
-    write_bundle(
+    graphs = (
         Graph(name=GRAPH, model=risk, inputs=names, outputs=OUTPUTS, sample=sample, golden=golden),
         Graph(
             name=ENCODER,
@@ -93,24 +101,30 @@ def export_multimodal(
             sample=(crops,),
             golden=(golden_crops,),
         ),
-        contract,
-        folder,
-        about=about,
-        card=card,
     )
+    properties = about.properties(contract, risk.recalibration, risk.typicality)
+    write_bundle(graphs, contract, folder, properties=properties, about=about.stated(contract), card=card)
 
 
 def write_bundle(
-    risk: Graph, encoder: Graph | None, contract: ModelContract, folder: Path, *, about: Mapping[str, object], card: str
+    graphs: tuple[Graph, ...],
+    contract: ModelContract,
+    folder: Path,
+    *,
+    properties: Mapping[str, str],
+    about: Mapping[str, object],
+    card: str,
 ) -> None:
-    """Graphs, golden vectors, card and manifest. Raises ValueError as `export_bundle`."""
+    """Graphs, golden vectors, card and manifest. Raises ValueError as `export_bundle`.
+
+    graphs: that of the risks, and that of the image where there is one. properties: what each says of itself.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    properties = {**_properties(contract), **{name: str(about[name]) for name in _PUBLISHED if name in about}}
-    graphs = (risk,) if encoder is None else (risk, encoder)
     for graph in graphs:
         _write_graph(graph, folder, properties)
+    risk, *encoders = graphs
     vectors: dict[str, object] = dict(risk.vectors())
-    if encoder is not None:
+    for encoder in encoders:
         vectors["encoder"] = encoder.vectors()
     (folder / GOLDEN).write_text(json.dumps(vectors, separators=(",", ":")))
     (folder / "model_card.md").write_text(card)
@@ -129,7 +143,7 @@ def write_bundle(
 def _write_graph(graph: Graph, folder: Path, properties: Mapping[str, str]) -> None:
     graph.model.float().eval()
     inputs = tuple(tensor.float() for tensor in graph.sample)
-    content = _onnx(graph, tuple(tensor[:2] for tensor in inputs), properties)
+    content = _onnx(graph, tuple(tensor[:2] for tensor in inputs), {**properties, **graph.golden_hashes()})
     if len(content) > _LARGEST_BYTES:
         raise ValueError("the graph is larger than 25 MB")
     (folder / graph.name).write_bytes(content)
@@ -142,21 +156,8 @@ def _answers(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[
     return answers if isinstance(answers, tuple) else (answers,)
 
 
-def _properties(contract: ModelContract) -> dict[str, str]:
-    """What a reader of the graph alone, without the manifest, must know of the order of its inputs."""
-    return {
-        "model_name": contract.model_name,
-        "model_version": contract.model_version,
-        "schema_sha256": contract.schema_sha256,
-        "static_order": " ".join(entry.name for entry in contract.static),
-        "sequence_order": " ".join(f"{column.name}[{column.unit}]" for column in contract.sequence),
-        "horizon_quarters": str(contract.horizon_quarters),
-        "time_origin": "the landmark; years_since_surgery is the postoperative clock there",
-    }
-
-
 def _onnx(graph: Graph, example: tuple[torch.Tensor, ...], properties: Mapping[str, str]) -> bytes:
-    """The graph, opset 20, of any batch size, with properties as its metadata and nothing of this machine."""
+    """The graph, opset 20, of any batch size, with properties as its metadata and no path of this machine."""
     batch = torch.export.Dim("batch", min=1, max=4096)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals

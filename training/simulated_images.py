@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from inference.artifact import load_bundle
 from inference.contract import DAYS_PER_QUARTER, ModelContract, ModelInput
 from inference.predictor import Predictor
+from training.about import About, cohort_of
 from training.evaluate import say
 from training.export import export_multimodal
 from training.image_branch_report import Concordance, Measured, card_of, page_of
@@ -29,6 +30,7 @@ from training.likelihood import batch_of
 from training.made_up import made_up_inputs
 from training.metrics import Seen, bootstrap_error, harrell
 from training.simulated_patients import EFFECT, SimulatedPatients, simulate_patients, simulated_contract
+from training.source_code import source_code
 
 SEED = 20260101
 COMMAND = "python -m training.simulated_images --out inference/bundles/postoperative-simulated-image-0.1.0"
@@ -41,9 +43,9 @@ _GOLDEN_CROPS, _COMPARED = 2, 16
 class Numbers:
     """How many simulated patients train, calibrate and are held out."""
 
-    training: int = 1400
-    calibration: int = 400
-    testing: int = 800
+    training: int = 1200
+    calibration: int = 300
+    testing: int = 600
 
 
 QUICK = (Numbers(training=64, calibration=32, testing=32), ImageEffort(epochs=1, members=2, steps=20))
@@ -87,20 +89,23 @@ def write_bundle(
     # golden crops are simulated patients too, in whole HU: short to write down
     crops = sample.crops[:_GOLDEN_CROPS].round()
     golden_embeddings = fitted.embeddings(crops).repeat(len(golden[0]) // _GOLDEN_CROPS, 1)
-    digest = digest_of(training)
-    patients = {"patients": len(training.rows), "citation": "training/simulated_patients.py: nobody", "sha256": digest}
-    about = {
-        "training_data_kind": "simulated",
-        "training_data_sha256": digest,
-        "training_data": {"simulated": patients},
-        "calibration": "scale and offset of each transition on other simulated patients",
-        "intended_use": "demonstration of the image branch on simulated patients; never for a patient",
-        "limits": "SIMULATED: learned from a planted signal; refused outside demo mode",
-        "licence": "Apache-2.0",
-        "command": COMMAND,
-        "horizons": "quarters 1 to 20 after the landmark",
-        "effort": "quick: to see that it runs, not to be shipped" if quick else "full",
-    }
+    cohort = cohort_of(
+        "simulated", training.rows, citation="training/simulated_patients.py: nobody", sha256=digest_of(training)
+    )
+    about = About(
+        kind="simulated",
+        data_sha256=cohort.sha256,
+        cohorts=(cohort,),
+        code_systems="none: simulated inputs in the contract's own units",
+        calibration="scale and offset of each transition on other simulated patients",
+        intended_use="demonstration of the image branch on simulated patients; never for a patient",
+        contraindicated_use="any patient, any decision: research and live mode refuse it",
+        limits="SIMULATED: learned from a planted signal; refused outside demo mode",
+        licence="Apache-2.0",
+        command=COMMAND,
+        effort="quick: to see that it runs, not to be shipped" if quick else "full",
+        source=source_code(),
+    )
     export_multimodal(
         fitted.risk,
         fitted.encoder,

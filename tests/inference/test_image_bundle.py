@@ -110,7 +110,7 @@ def test_an_image_counts(predictor: Predictor) -> None:
     assert max(risks) - min(risks) > 0.05
 
 
-@given(st.lists(st.floats(-6.0, 6.0, width=32), min_size=16, max_size=16), st.integers(0, 50))
+@given(st.lists(st.floats(-6.0, 6.0, width=32), min_size=8, max_size=8), st.integers(0, 50))
 @settings(max_examples=50, deadline=None)
 def test_a_missing_image_falls_back_without_a_jump(held: list[float], seed: int) -> None:
     """Mask 0 is absence to the last bit, whatever the embedding holds. Breach: a stale image that leaks through."""
@@ -159,7 +159,7 @@ def test_a_crop_outside_the_contract_is_refused(
 
 @pytest.mark.parametrize(
     ("image", "complaint"),
-    [(np.zeros(3, np.float32), "shape"), (np.full(16, np.inf, np.float32), "not finite")],
+    [(np.zeros(3, np.float32), "shape"), (np.full(8, np.inf, np.float32), "not finite")],
 )
 def test_an_embedding_outside_the_contract_is_refused(
     predictor: Predictor, image: NDArray[np.float32], complaint: str
@@ -175,7 +175,7 @@ def test_a_model_without_images_takes_none() -> None:
     with pytest.raises(ContractBreach, match="reads no images"):
         shipped.embed(np.zeros((2, 2, 2), np.float32))
     with pytest.raises(ContractBreach, match="reads none"):
-        shipped.predict(_patient(shipped, 0, np.zeros(16, np.float32)))
+        shipped.predict(_patient(shipped, 0, np.zeros(8, np.float32)))
 
 
 def test_swapped_graphs_are_refused_by_their_hash(copy: Path) -> None:
