@@ -41,6 +41,7 @@ _STEP_NAMES = {
     "deliver": "writing",
 }
 _HORIZON_MONTHS = 36
+_WITHOUT_IMAGE = "none: forecast without image"
 _TITLE = "adjuvant on a pretend hospital: patients, images and the model that reads them are all simulated"
 
 
@@ -93,7 +94,7 @@ class Progress:
             "patient",
             "simulated course",
             "state",
-            "simulated CT",
+            "simulated CT used",
             f"recurrence by {_HORIZON_MONTHS} months (simulated)",
             "proposal (draft)",
         ):
@@ -109,20 +110,37 @@ class Progress:
 
 
 def written_result(hospital: SandboxHospital, assessment_id: str) -> tuple[str, str, str]:
-    """Use of the image, recurrence risk and proposed actions as the EHR now holds them: read back, not remembered."""
+    """The CT it rests on, recurrence risk and proposed actions as the EHR now holds them: read back, not remembered."""
     risk = hospital.resource(f"RiskAssessment/ra-{assessment_id}") or {}
     plan = hospital.resource(f"CarePlan/cp-{assessment_id}") or {}
-    return _image_use(risk), _recurrence(risk), _actions(plan)
+    origin = hospital.resource(f"Provenance/pv-{assessment_id}") or {}
+    image = _series_named(hospital, origin) if _rests_on_image(risk) else _WITHOUT_IMAGE
+    return image if risk else "", _recurrence(risk), _actions(plan)
 
 
-def _image_use(risk: dict[str, object]) -> str:
-    """Whether the forecast rests on an image, by what the assessment says was not known."""
+def _rests_on_image(risk: dict[str, object]) -> bool:
+    """By what the assessment says was not known."""
     notes = risk.get("note")
     for note in notes if isinstance(notes, list) else []:
         _, found, features = str(note.get("text", "")).partition("not known at the landmark: ")
         if found:
-            return "none: without image" if "image" in features.rstrip(".").split(", ") else "image used"
-    return ""
+            return "image" not in features.rstrip(".").split(", ")
+    return False
+
+
+def _series_named(hospital: SandboxHospital, origin: dict[str, object]) -> str:
+    """Description and day of the series that the assessment's origin cites."""
+    entities = origin.get("entity")
+    cited = {
+        str(entity["what"].get("identifier", {}).get("value", ""))
+        for entity in (entities if isinstance(entities, list) else [])
+    }
+    return "; ".join(
+        f"{series.description}, {series.acquired:%Y-%m-%d}"
+        for course in hospital.courses
+        for series in course.ct_series
+        if f"urn:oid:{series.series_uid}" in cited
+    )
 
 
 def _recurrence(risk: dict[str, object]) -> str:

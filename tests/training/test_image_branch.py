@@ -228,4 +228,4 @@ def test_the_crop_shows_the_ball() -> None:
 def _bright(seed: int) -> int:
     """Cells between soft tissue and bone on the side of the ball, well away from the jaw and the spine."""
     crop = simulated_crop(seed)
-    return int(((crop[:, 18:26] > 110) & (crop[:, 18:26] < 180)).sum())
+    return int(((crop[:, 18:26] > 150) & (crop[:, 18:26] < 240)).sum())

@@ -5,6 +5,7 @@ On the pretend hospital over real sockets, with the bundle trained on simulated 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from adapter.demo import demo_settings
+from adapter.demo import demo_settings, written_result
 from adapter.domain.ids import SeriesUid
 from adapter.domain.imaging import Volume
 from adapter.domain.outcome import Case
@@ -131,6 +132,24 @@ def test_the_forecast_rests_on_the_image_and_says_so(rooms: Rooms, imaged: CaseF
     content = decision.bundle.content.decode()
     assert f"urn:oid:{image.series_uid}" in content
     assert "Model trained on simulated data." in content
+
+
+def test_the_demo_names_the_ct_that_was_used(hospital: SandboxHospital, rooms: Rooms, imaged: CaseFile) -> None:
+    """By what the EHR was given; and where there was none, that there was none."""
+    course = _course(hospital, CourseKind.HIGH)
+    (image,) = described(imaged, rooms.ports)
+    used = next(series for series in course.ct_series if series.series_uid == image.series_uid)
+    assert _as_shown(hospital, _decision(rooms, imaged)) == f"{used.description}, {used.acquired:%Y-%m-%d}"
+    assert _as_shown(hospital, _decision(rooms, replace(imaged, series=()))) == "none: forecast without image"
+
+
+def _as_shown(hospital: SandboxHospital, decision: Decision) -> str:
+    """The demo's column, once the transaction is in the pretend EHR."""
+    resources = [entry["resource"] for entry in json.loads(decision.bundle.content)["entry"]]
+    for resource in resources:
+        hospital.ehr.repository.update(resource["resourceType"], resource["id"], resource, None)
+    (risk,) = [resource for resource in resources if resource["resourceType"] == "RiskAssessment"]
+    return written_result(hospital, risk["id"].removeprefix("ra-"))[0]
 
 
 def test_a_patient_without_ct_gets_the_fall_back(hospital: SandboxHospital, rooms: Rooms) -> None:
