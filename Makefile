@@ -9,7 +9,7 @@ ARGS ?=
 # Public research data for parity, training and some tests; where it is absent they skip and say so.
 export ADJUVANT_DATA ?= $(realpath ../shared/data)
 
-.PHONY: help setup setup-test demo test test-fast test-real lint bench parity train-setup test-train train evaluate evidence chaos soak reliability lock peers clean
+.PHONY: help setup setup-test demo test test-fast test-real lint bench parity train-setup test-train train train-image evaluate evidence chaos soak reliability lock peers clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -61,7 +61,10 @@ bench: peers  ## speed bars as ratios measured in one run, written to docs/bench
 train-setup: .venv-train/.done  ## a second environment with torch (5 GB), for training only
 
 train: train-setup  ## train the shipped bundle again from ADJUVANT_DATA, some minutes
-	.venv-train/bin/python -m training.fit --data "$(ADJUVANT_DATA)" --out inference/bundles/postoperative-ensemble-1.0.0 $(ARGS)
+	.venv-train/bin/python -m training.fit --data "$(ADJUVANT_DATA)" --out inference/bundles/postoperative-ensemble-1.0.1 $(ARGS)
+
+train-image: train-setup  ## train the demo's simulated image model again, some minutes; docs/image_branch.md
+	.venv-train/bin/python -m training.simulated_images --out inference/bundles/postoperative-simulated-image-0.1.0 $(ARGS)
 
 evaluate: train-setup  ## cross-validate against every baseline and write docs/evaluation.md, under an hour
 	.venv-train/bin/python -m training.evaluate --data "$(ADJUVANT_DATA)" $(ARGS)

@@ -28,6 +28,7 @@ from adapter.service import Service
 from adapter.settings import Settings, settings_from
 from adapter.store.ledger import DELIVERED, LedgerEntry
 from adapter.terminology import load_terminology
+from inference.artifact import simulated_bundle
 
 SEED = 7
 TODAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,6 +41,8 @@ _STEP_NAMES = {
     "deliver": "writing",
 }
 _HORIZON_MONTHS = 36
+_WITHOUT_IMAGE = "none: forecast without image"
+_TITLE = "adjuvant on a pretend hospital: patients, images and the model that reads them are all simulated"
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class _Row:
 
     course: str
     state: str = "waiting"
+    image: str = ""
     result: str = ""
     plan: str = ""
 
@@ -73,28 +77,30 @@ class Progress:
                 row.state = _STEP_NAMES.get(step, step)
             elif isinstance(settled, Delivered):
                 row.state = "delivered"
-                row.result, row.plan = written_result(self._hospital, settled.receipt.assessment_id)
+                row.image, row.result, row.plan = written_result(self._hospital, settled.receipt.assessment_id)
             else:
                 row.state = f"{type(settled).__name__.lower()}: {settled.reason}"
-                row.result = row.plan = ""
+                row.image = row.result = row.plan = ""
             if self._live is not None:
                 self._live.update(self.table())
             elif settled is not None and not self._console.is_terminal:
-                self._console.print(f"{case.patient_id}: {row.state} {row.result}".rstrip(), highlight=False)
+                seen = f" ({row.image})" if row.image else ""
+                self._console.print(f"{case.patient_id}: {row.state} {row.result}".rstrip() + seen, highlight=False)
 
     def table(self) -> Table:
         """The rows as they stand."""
-        table = Table(title="adjuvant on a pretend hospital: every patient is simulated", title_justify="left")
+        table = Table(title=_TITLE, title_justify="left")
         for column in (
             "patient",
             "simulated course",
             "state",
-            f"recurrence by {_HORIZON_MONTHS} months",
+            "simulated CT used",
+            f"recurrence by {_HORIZON_MONTHS} months (simulated)",
             "proposal (draft)",
         ):
             table.add_column(column, overflow="fold")
         for patient, row in self._rows.items():
-            table.add_row(patient, row.course, row.state, row.result, row.plan)
+            table.add_row(patient, row.course, row.state, row.image, row.result, row.plan)
         return table
 
     def shown(self, stack: ExitStack) -> None:
@@ -103,11 +109,38 @@ class Progress:
             self._live = stack.enter_context(Live(self.table(), console=self._console, refresh_per_second=8))
 
 
-def written_result(hospital: SandboxHospital, assessment_id: str) -> tuple[str, str]:
-    """Recurrence risk and proposed actions as the EHR now holds them: read back, not remembered."""
+def written_result(hospital: SandboxHospital, assessment_id: str) -> tuple[str, str, str]:
+    """The CT it rests on, recurrence risk and proposed actions as the EHR now holds them: read back, not remembered."""
     risk = hospital.resource(f"RiskAssessment/ra-{assessment_id}") or {}
     plan = hospital.resource(f"CarePlan/cp-{assessment_id}") or {}
-    return _recurrence(risk), _actions(plan)
+    origin = hospital.resource(f"Provenance/pv-{assessment_id}") or {}
+    image = _series_named(hospital, origin) if _rests_on_image(risk) else _WITHOUT_IMAGE
+    return image if risk else "", _recurrence(risk), _actions(plan)
+
+
+def _rests_on_image(risk: dict[str, object]) -> bool:
+    """By what the assessment says was not known."""
+    notes = risk.get("note")
+    for note in notes if isinstance(notes, list) else []:
+        _, found, features = str(note.get("text", "")).partition("not known at the landmark: ")
+        if found:
+            return "image" not in features.rstrip(".").split(", ")
+    return False
+
+
+def _series_named(hospital: SandboxHospital, origin: dict[str, object]) -> str:
+    """Description and day of the series that the assessment's origin cites."""
+    entities = origin.get("entity")
+    cited = {
+        str(entity["what"].get("identifier", {}).get("value", ""))
+        for entity in (entities if isinstance(entities, list) else [])
+    }
+    return "; ".join(
+        f"{series.description}, {series.acquired:%Y-%m-%d}"
+        for course in hospital.courses
+        for series in course.ct_series
+        if f"urn:oid:{series.series_uid}" in cited
+    )
 
 
 def _recurrence(risk: dict[str, object]) -> str:
@@ -146,7 +179,10 @@ def _is_follow_up(detail: dict[str, dict[str, list[dict[str, str]]]]) -> bool:
 
 
 def demo_settings(hospital: SandboxHospital, folder: Path, *, web_port: int = 0) -> Settings:
-    """A site configuration for the pretend hospital, in demo mode, with nothing to wait for."""
+    """A site configuration for the pretend hospital, in demo mode, with nothing to wait for.
+
+    The model is the one trained on simulated patients, which reads their simulated images: demo mode alone accepts it.
+    """
     return settings_from(
         {
             "mode": OutputMode.DEMO.value,
@@ -160,6 +196,7 @@ def demo_settings(hospital: SandboxHospital, folder: Path, *, web_port: int = 0)
             "dicom": {"ae_title": "ADJUVANT", "port": 0, "quiet_seconds": 0.3},
             "cohort": {"patients": [f"Patient/{patient}" for patient in hospital.patients]},
             "store": {"url": f"sqlite:///{folder}/adjuvant.db", "folder": str(folder)},
+            "model": {"folder": str(simulated_bundle())},
             "watch": {"poll_seconds": 2.0, "quiet_seconds": 0.0, "workers": 2, "attempts": 2},
             "web": {"port": web_port},
             "policy": {"site_folder": str(sandbox_policy())},
@@ -232,5 +269,6 @@ def _unfold_for_ever(hospital: SandboxHospital, poll: Callable[[], int]) -> None
 def _where_to_look(console: Console, hospital: SandboxHospital, web: str, folder: Path) -> None:
     console.print(f"EHR (FHIR R4, simulated)  {hospital.ehr.base_url}", highlight=False)
     console.print(f"PACS (DICOM, simulated)   {AE_TITLE} at 127.0.0.1:{hospital.archive.port}", highlight=False)
+    console.print("model                     trained on simulated patients, for this demo only", highlight=False)
     console.print(f"service health            {web}/health/ready", highlight=False)
     console.print(f"ledger and case files     {folder}", highlight=False)

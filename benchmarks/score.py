@@ -1,9 +1,10 @@
-"""Batch scoring: 10,000 patients through `Predictor.predict_table`, against the bare runtime on ready arrays.
+"""Serving: one patient, and 10,000 patients in batches, against the bare runtime on ready arrays.
 
 The floor is `onnxruntime.InferenceSession.run` of the same graph on the same batches, which somebody has already
 stacked, and looks at nothing. Ours stacks the patients, checks every input and every output. Both in one process, in
-turn, on one thread; processor time, which a shared machine disturbs less than the clock; medians. The explanation of
-one patient has its own row, by the clock.
+turn, on one thread; processor time, which a shared machine disturbs less than the clock; medians. One patient goes
+through `Predictor.predict`, 10,000 through `Predictor.predict_table`. The explanation of one patient has its own row,
+by the clock.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from adapter.fhir.delivery import load_delivery
 from benchmarks.rows import Row, report
@@ -26,6 +28,7 @@ from inference.predictor import INPUTS, OUTPUTS, Predictor
 
 PATIENTS, BATCH, ROUNDS = 10_000, 256, 15
 _EXPLAINED = 50
+_ALONE = 400  # single patients, one after the other
 _COMMAND = "python -m benchmarks.score"
 _SEED = 20260101
 
@@ -36,11 +39,8 @@ def run() -> list[Row]:
     predictor = Predictor(bundle)
     patients = _patients(predictor.contract)
     batches = [patients[start : start + BATCH] for start in range(0, PATIENTS, BATCH)]
-    feeds = [
-        {name: np.stack([getattr(one, name) for one in batch]) for name in INPUTS[:-1]}
-        | {INPUTS[-1]: np.array([[one.years_since_surgery] for one in batch], np.float32)}
-        for batch in batches
-    ]
+    feeds = [_feed(batch) for batch in batches]
+    singles = [_feed([patient]) for patient in patients[:_ALONE]]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(bundle.graph, options, providers=["CPUExecutionProvider"])
@@ -53,15 +53,36 @@ def run() -> list[Row]:
         for batch in batches:
             predictor.predict_table(batch)
 
+    def bare_alone() -> None:
+        for feed in singles:
+            session.run(list(OUTPUTS), feed)
+
+    def ours_alone() -> None:
+        for patient in patients[:_ALONE]:
+            predictor.predict(patient)
+
     floor, own = _in_turn(bare, ours)
+    floor_alone, own_alone = (1e3 * seconds / _ALONE for seconds in _in_turn(bare_alone, ours_alone))
     explained = 1e3 * _explained(predictor, patients)
     return [
         Row(name="Scoring 10,000 patients: time over bare onnxruntime", value=own / floor, unit="x", at_most=1.2,
             command=_COMMAND),
         Row(name="Scoring 10,000 patients: processor seconds", value=own, unit="s", command=_COMMAND),
+        Row(name="Forecast of one patient, one thread: processor milliseconds", value=own_alone, unit="ms", at_most=2.0,
+            command=_COMMAND),
+        Row(name="Forecast of one patient: processor milliseconds of bare onnxruntime", value=floor_alone, unit="ms",
+            command=_COMMAND),
+        Row(name="Forecast of one patient: time over bare onnxruntime", value=own_alone / floor_alone, unit="x",
+            command=_COMMAND),
         Row(name="Forecast of one patient with its explanation: milliseconds", value=explained, unit="ms",
             at_most=300.0, command=_COMMAND),
     ]  # fmt: skip
+
+
+def _feed(patients: Sequence[ModelInput]) -> dict[str, NDArray[np.float32]]:
+    """What the bare runtime is handed, stacked beforehand."""
+    stacked = {name: np.stack([getattr(one, name) for one in patients]) for name in INPUTS[:-1]}
+    return stacked | {INPUTS[-1]: np.array([[one.years_since_surgery] for one in patients], np.float32)}
 
 
 def _in_turn(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:

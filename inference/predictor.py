@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -50,11 +50,16 @@ class Predictor:
     def __init__(self, bundle: Bundle) -> None:
         """Build the session and prove it on the golden vectors. Raises BundleRefused naming what does not agree."""
         self._inputs = INPUTS if bundle.contract.image is None else (*INPUTS, *IMAGE_INPUTS)
-        self._session = _session(bundle.graph, GRAPH, self._inputs, OUTPUTS)
+        stated = {
+            "schema_sha256": bundle.contract.schema_sha256,
+            "model_version": bundle.identity.version,
+            "training_data_kind": bundle.identity.training_data,
+        }
+        self._session = _session(bundle.graph, GRAPH, self._inputs, OUTPUTS, stated)
         self._encoder = (
             None
             if bundle.encoder is None
-            else _session(bundle.encoder.graph, ENCODER, (ENCODER_INPUT,), (ENCODER_OUTPUT,))
+            else _session(bundle.encoder.graph, ENCODER, (ENCODER_INPUT,), (ENCODER_OUTPUT,), stated)
         )
         self._bundle = bundle
         self._prove()
@@ -198,9 +203,13 @@ class Predictor:
 
 
 def _session(
-    graph: bytes, name: str, inputs: tuple[str, ...], outputs: tuple[str, ...]
+    graph: bytes, name: str, inputs: tuple[str, ...], outputs: tuple[str, ...], stated: Mapping[str, str]
 ) -> onnxruntime.InferenceSession:
-    """A session on one thread. Raises BundleRefused for what is no graph, or one with other inputs or outputs."""
+    """A session on one thread. Raises BundleRefused for what is no graph, or one with other inputs or outputs.
+
+    stated: what the manifest says, and the graph's own properties must say too: a graph of another schema, or one
+    trained on simulated data under a manifest that calls it real, is refused whatever its hash.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # graphs this small gain nothing from more, and one thread is repeatable
     options.inter_op_num_threads = 1
@@ -215,6 +224,10 @@ def _session(
     )
     if names != (inputs, outputs):
         raise BundleRefused(f"{name} has other inputs or outputs than the contract")
+    told = session.get_modelmeta().custom_metadata_map
+    for key, value in stated.items():
+        if told.get(key) != value:
+            raise BundleRefused(f"{name}: {key} is not that of the manifest")
     return session
 
 

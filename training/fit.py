@@ -10,15 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from adapter.terminology import load_terminology
+from inference.artifact import Bundle, load_bundle
+from inference.contract import ModelContract
+from training.about import About, cohort_of
 from training.checkpoints import Checkpoints, mark_of
 from training.cohorts import hancock, tcga_hnsc
 from training.cohorts.cohort import digest_of
-from training.cohorts.landmarks import LandmarkRow
 from training.evaluate import NUMBERS, read_data, say
 from training.export import export_bundle
 from training.likelihood import batch_of
@@ -26,13 +28,22 @@ from training.made_up import made_up_inputs
 from training.protocol import landmark_study
 from training.recipe import QUICK, Effort, fit_model
 from training.report import TRAIN_COMMAND, model_card
-from training.weights import add_weights
+from training.source_code import source_code
+from training.weights import add_weights, model_in
 
 SEED = 20260101
 _CITATIONS = {
     "hancock": "Doerrich et al., Nat Commun 2025;16:7163, doi 10.1038/s41467-025-62386-6; CC BY",
     "tcga_hnsc": "TCGA Network, Nature 2015;517:576; TCGA open-access clinical data",
 }
+_CODE_SYSTEMS = (
+    "LOINC, SNOMED CT, UCUM, each row with its source and release; TNM as each cohort published it: HANCOCK without an "
+    "edition, TCGA-HNSC AJCC 5th to 7th mixed"
+)
+_CONTRAINDICATED = (
+    "choosing between treatments; autonomous use; metastatic disease; other histologies; before surgery; a patient "
+    "whose findings are not typical of the training cohorts"
+)
 _FILES = {"hancock": hancock.FILES, "tcga_hnsc": tcga_hnsc.FILES}
 
 
@@ -45,30 +56,43 @@ def main() -> None:
     torch.set_num_threads(1)
     study = landmark_study(data.hancock, data.tcga)
     effort = QUICK if arguments.quick else Effort()
-    mark = mark_of(study.rows, study.others, contract=study.contract, effort=effort, seed=SEED)
-    kept = Checkpoints(arguments.work, mark, study.contract, say)
-    model = fit_model(study.rows, study.others, study.contract, effort, seed=SEED, keep=kept.keep)
+    if arguments.weights is None:
+        mark = mark_of(study.rows, study.others, contract=study.contract, effort=effort, seed=SEED)
+        kept = Checkpoints(arguments.work, mark, study.contract, say)
+        model = fit_model(study.rows, study.others, study.contract, effort, seed=SEED, keep=kept.keep)
+        further: dict[str, object] = {}
+    else:
+        before = _trained_on(load_bundle(arguments.weights), data.digest, study.contract)
+        model = model_in(before)
+        further = {"weights_of": f"{before.identity.name} {before.identity.version}, manifest {before.identity.digest}"}
     counts = {"hancock": len(study.rows), "tcga_hnsc": len(study.others)}
     card = model_card(
         study.contract, numbers, [f"{name}: {counts[name]} patients. {_CITATIONS[name]}." for name in _FILES]
     )
     scales = ", ".join(f"{value:.3f}" for value in model.recalibration.scale.tolist())
-    about = {
-        "training_data_kind": "real",
-        "training_data_sha256": data.digest,
-        "training_data": {
-            name: {"patients": counts[name], "citation": _CITATIONS[name], "events": _events(part),
-                   "sha256": digest_of(arguments.data / name / file for file in files)}
-            for (name, files), part in zip(_FILES.items(), (study.rows, study.others), strict=True)
-        },
-        "calibration": f"scale of h01, h02, h12 by inner folds: {scales}",
-        "intended_use": "research: prognosis after curative surgery of head and neck squamous cell carcinoma",
-        "limits": "not for autonomous use; no treatment effect; images and adjuvant treatment are not inputs",
-        "licence": "Apache-2.0",
-        "command": TRAIN_COMMAND,
-        "horizons": "quarters 1 to 20 after the landmark",
-        "effort": "quick: to see that it runs, not to be shipped" if arguments.quick else "full",
-    }  # fmt: skip
+    about = About(
+        kind="real",
+        data_sha256=data.digest,
+        cohorts=tuple(
+            cohort_of(
+                name,
+                rows,
+                citation=_CITATIONS[name],
+                sha256=digest_of(arguments.data / name / file for file in files),
+            )
+            for (name, files), rows in zip(_FILES.items(), (study.rows, study.others), strict=True)
+        ),
+        code_systems=f"{_CODE_SYSTEMS}; mapping tables, SHA-256 {load_terminology().digest}",
+        calibration=f"scale of h01, h02, h12 by inner folds: {scales}",
+        intended_use="research: prognosis after curative surgery of head and neck squamous cell carcinoma",
+        contraindicated_use=_CONTRAINDICATED,
+        limits="not for autonomous use; no treatment effect; images and adjuvant treatment are not inputs",
+        licence="Apache-2.0",
+        command=TRAIN_COMMAND,
+        effort="quick: to see that it runs, not to be shipped" if arguments.quick else "full",
+        source=source_code(),
+        further=further,
+    )
     say("exporting")
     export_bundle(
         model,
@@ -95,11 +119,13 @@ def _numbers(path: Path) -> dict[str, float]:
     return {str(name): float(value) for name, value in content.items()}
 
 
-def _events(rows: Sequence[LandmarkRow]) -> dict[str, int]:
-    return {
-        "recurrence_or_death": sum(row.illness_days is not None or row.died for row in rows),
-        "deaths": sum(row.died for row in rows),
-    }
+def _trained_on(bundle: Bundle, digest: str, contract: ModelContract) -> Bundle:
+    """The bundle, where its weights were fitted on these files for this contract; leaves with one sentence if not."""
+    if bundle.about["training_data_sha256"] != digest:
+        sys.exit(f"{bundle.folder.name} was trained on other data than --data holds")
+    if bundle.contract.schema_sha256 != contract.schema_sha256:
+        sys.exit(f"{bundle.folder.name} has another contract")
+    return bundle
 
 
 def _arguments() -> argparse.Namespace:
@@ -108,6 +134,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle to write")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where evaluation.json is and the card goes")
     parser.add_argument("--work", type=Path, default=Path("build/training"), help="where finished parts are kept")
+    parser.add_argument(
+        "--weights", type=Path, help="a bundle trained on the same data: write it again with its weights, fit nothing"
+    )
     parser.add_argument("--quick", action="store_true", help="a small fit in under a minute, to see that it runs")
     return parser.parse_args()
 

@@ -49,19 +49,27 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Covariates:
-    """values: (N, P). groups: (G, P), what goes together; absent: (P,), a row about which nothing is known."""
+    """values: (N, P). groups: (G, P), what goes together; absent: (P,), a row about which nothing is known.
+
+    rates: (G,), how often a group is masked; None for the schedule's rate of all. still: (P,), 1 where a column is a
+    flag that takes no noise; None where none is.
+    """
 
     values: Tensor
     groups: Tensor
     absent: Tensor
+    rates: Tensor | None = None
+    still: Tensor | None = None
 
     def disturbed(self, members: int, schedule: Schedule, generator: torch.Generator) -> Tensor:
         """A copy for each member, (M, N, P), with findings masked as the graph would see them masked, and noise."""
         rows = len(self.values)
-        dropped = torch.rand(members, rows, len(self.groups), generator=generator) < schedule.finding_dropout
+        rates = schedule.finding_dropout if self.rates is None else self.rates
+        dropped = torch.rand(members, rows, len(self.groups), generator=generator) < rates
         gone = (dropped.float() @ self.groups) > 0.0
         noise = schedule.noise * torch.randn(members, rows, self.values.shape[1], generator=generator)
-        return torch.where(gone, self.absent, self.values + noise)
+        moved = self.values + (noise if self.still is None else noise * (1.0 - self.still))
+        return torch.where(gone, self.absent, moved)
 
 
 def fit_ensemble(
@@ -73,13 +81,16 @@ def fit_ensemble(
     seed: int,
     penalty: Penalty | None = None,
     schedule: Schedule | None = None,
+    build: Callable[[int, torch.Generator], HazardNetwork] | None = None,
 ) -> HazardNetwork:
     """Networks fitted side by side by likelihood; the last `resampled` under exponential bootstrap weights.
 
-    Cohorts other than 0 have an offset of their own on every transition, which is not kept.
+    Cohorts other than 0 have an offset of their own on every transition, which is not kept. build: another network for
+    so many members; None for the plain one.
     """
     generator = torch.Generator().manual_seed(seed)
-    network = HazardNetwork(covariates.values.shape[1], members, generator)
+    width = covariates.values.shape[1]
+    network = HazardNetwork(width, members, generator) if build is None else build(members, generator)
     weights = torch.ones(members, len(batch))
     weights[members - resampled :] = -torch.log(torch.rand(resampled, len(batch), generator=generator).clamp(min=1e-6))
     offsets = torch.zeros(members, int(batch.cohort.max()) + 1, TRANSITIONS, requires_grad=True)

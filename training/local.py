@@ -20,6 +20,7 @@ from adapter.errors import UnusableInput
 from adapter.terminology import load_terminology
 from inference.artifact import Bundle, load_bundle, shipped_bundle
 from inference.contract import BundleRefused, ModelContract
+from training.about import About, cohort_of
 from training.checkpoints import Checkpoints, mark_of
 from training.cohorts import hancock
 from training.cohorts.landmarks import LandmarkRow, landmark_rows
@@ -31,7 +32,8 @@ from training.made_up import made_up_inputs
 from training.network import FIT_QUARTERS, TRANSITIONS, IllnessDeath
 from training.postoperative_contract import postoperative_contract
 from training.recipe import QUICK, Effort, fit_model, scale_and_offset
-from training.weights import WEIGHTS, add_weights, model_of, read_arrays
+from training.source_code import UNKNOWN, source_code
+from training.weights import add_weights, model_in
 
 SEED = 20260101
 FEWEST_FOR_SLOPE, FEWEST_TO_RETRAIN = 50, 100  # events of a transition; recurrences and deaths together
@@ -89,15 +91,26 @@ def write_local(arguments: argparse.Namespace, rows: Sequence[LandmarkRow], dige
     else:
         model = _retrained(arguments, rows, contract)
         how = {"retrained": "on the site's patients" + (", HANCOCK beside them" if arguments.data else "")}
-    about = {
-        **{key: value for key, value in bundle.about.items() if key in _KEPT},
-        **how,
-        "training_data_kind": bundle.about["training_data_kind"],
-        "training_data_sha256": digest,
-        "base": f"{bundle.identity.name} {bundle.identity.version}, manifest {bundle.identity.digest}",
-        "site_patients": len(rows),
-        "effort": "quick: to see that it runs, not to be used" if arguments.quick else "full",
-    }
+    cohort = cohort_of("site", rows, citation="the site's own table", sha256=digest)
+    about = About(
+        kind=bundle.identity.training_data,
+        data_sha256=digest,
+        cohorts=(cohort,),
+        code_systems=str(bundle.about.get("code_systems", UNKNOWN)),
+        calibration="; ".join(f"{key}: {value}" for key, value in how.items()),
+        intended_use=str(bundle.about["intended_use"]),
+        contraindicated_use=str(bundle.about.get("contraindicated_use", UNKNOWN)),
+        limits=str(bundle.about["limits"]),
+        licence=str(bundle.about["licence"]),
+        command="python -m training.local",
+        effort="quick: to see that it runs, not to be used" if arguments.quick else "full",
+        source=source_code(),
+        further={
+            **how,
+            "base": f"{bundle.identity.name} {bundle.identity.version}, manifest {bundle.identity.digest}",
+            "site_patients": len(rows),
+        },
+    )
     export_bundle(
         model,
         contract,
@@ -108,16 +121,6 @@ def write_local(arguments: argparse.Namespace, rows: Sequence[LandmarkRow], dige
         card=_card(bundle, contract, rows, how),
     )
     add_weights(arguments.out, model)
-
-
-_KEPT = ("intended_use", "limits", "licence", "horizons")
-
-
-def model_in(bundle: Bundle) -> IllnessDeath:
-    """The network of a bundle. Raises BundleRefused for a bundle without its weights."""
-    if not (bundle.folder / WEIGHTS).is_file():
-        raise BundleRefused(f"it holds no {WEIGHTS}: only a bundle trained by this version can be recalibrated")
-    return model_of(bundle.contract, read_arrays(bundle.folder / WEIGHTS))
 
 
 def recalibrate(model: IllnessDeath, rows: Sequence[LandmarkRow]) -> Recalibrated:

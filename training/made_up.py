@@ -18,23 +18,23 @@ _LABORATORY = {
 }  # fmt: skip
 
 
-def made_up_inputs(contract: ModelContract) -> Inputs:
-    """Eight rows, float32: some entries masked, one row with nothing known, landmarks up to three years."""
-    draw = np.random.default_rng(_SEED)
-    static = np.zeros((_ROWS, len(contract.static)), dtype=np.float32)
+def made_up_inputs(contract: ModelContract, rows: int = _ROWS, seed: int = _SEED) -> Inputs:
+    """Rows, float32: some entries masked, one row with nothing known, landmarks up to three years."""
+    draw = np.random.default_rng(seed)
+    static = np.zeros((rows, len(contract.static)), dtype=np.float32)
     for place, entry in enumerate(contract.static):
         if entry.unit is None:
-            static[:, place] = draw.choice([number for _, number in entry.levels], _ROWS)
+            static[:, place] = draw.choice([number for _, number in entry.levels], rows)
         else:
-            static[:, place] = draw.uniform(*_NUMBERS[entry.name], _ROWS)
-    sequence = np.zeros((_ROWS, contract.sequence_length, len(contract.sequence)), dtype=np.float32)
+            static[:, place] = draw.uniform(*_NUMBERS[entry.name], rows)
+    sequence = np.zeros((rows, contract.sequence_length, len(contract.sequence)), dtype=np.float32)
     for place, column in enumerate(contract.sequence):
-        sequence[:, -4:, place] = draw.uniform(*_LABORATORY[column.name], (_ROWS, 4))
+        sequence[:, -4:, place] = draw.uniform(*_LABORATORY[column.name], (rows, 4))
     static_mask = (draw.random(static.shape) > _MASKED_STATIC).astype(np.float32)
     sequence_mask = (draw.random(sequence.shape) > _MASKED_SEQUENCE).astype(np.float32)
     sequence_mask[:, :-4] = 0.0
     static_mask[-1], sequence_mask[-1] = 0.0, 0.0
-    years = draw.uniform(0.0, 3.0, (_ROWS, 1)).astype(np.float32)
+    years = draw.uniform(0.0, 3.0, (rows, 1)).astype(np.float32)
     arrays = (static * static_mask, static_mask, sequence * sequence_mask, sequence_mask, years)
     first, second, third, fourth, fifth = (torch.from_numpy(array) for array in arrays)
     return first, second, third, fourth, fifth

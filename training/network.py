@@ -169,12 +169,18 @@ class IllnessDeath(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Recurrence, death without recurrence, death (B, H); low and high (B, 3, H); typicality (B, 1)."""
         covariates = self.engineering(static, static_mask, sequence, sequence_mask)
+        return self.forecast(covariates, years_since_surgery, self.typicality(covariates))
+
+    def forecast(
+        self, covariates: Tensor, years_since_surgery: Tensor, typicality: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The outputs of the graph from what the hazard networks read, (B, P), and the typicality, (B,)."""
         place = self.places(years_since_surgery)
         middle, members = self.combined(covariates, place)
         calibrated = self.recalibration(middle, place)
         curves = incidences(calibrated)
         low, high = self._band(calibrated, members[:, -self.resampled :], torch.stack(curves, dim=1))
-        return (*curves, low, high, self.typicality(covariates).unsqueeze(1))
+        return (*curves, low, high, typicality.unsqueeze(1))
 
     def _band(self, middle: Tensor, members: Tensor, curves: Tensor) -> tuple[Tensor, Tensor]:
         """10 and 90 % of the resampled members' curves around the forecast, which always lies inside."""

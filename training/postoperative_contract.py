@@ -5,7 +5,7 @@ from __future__ import annotations
 from inference.contract import ModelContract, SequenceInput, StaticInput
 
 NAME = "postoperative-ensemble"
-VERSION = "1.0.0"
+VERSION = "1.0.1"
 HORIZON_QUARTERS = 20
 SEQUENCE_LENGTH = 32
 METASTASIS = "metastasis"

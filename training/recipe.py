@@ -66,7 +66,7 @@ def fit(
 ) -> Fitted:
     """Fit on rows, with a second cohort beside them under a baseline of its own; calibrated on rows alone."""
     fitted = _fit_once(rows, others, contract, effort, seed=seed)
-    _set_typicality(fitted.model, rows)
+    set_typicality(fitted.model, rows)
     if calibrate:
         _calibrate(fitted.model, rows, others, contract, effort, seed=seed)
     return fitted
@@ -83,7 +83,7 @@ def fit_model(
 ) -> IllnessDeath:
     """The model of `fit`, calibrated, each of its fits through keep."""
     model = keep("all patients", partial(_fitted, rows, others, contract, effort, seed=seed))
-    _set_typicality(model, rows)
+    set_typicality(model, rows)
     _calibrate(model, rows, others, contract, effort, seed=seed, keep=keep)
     return model
 
@@ -209,7 +209,7 @@ def scale_and_offset(
 # ---- typicality
 
 
-def _set_typicality(model: IllnessDeath, rows: Sequence[LandmarkRow]) -> None:
+def set_typicality(model: IllnessDeath, rows: Sequence[LandmarkRow]) -> None:
     """Distances of each fifth of the rows from a centre and covariance fitted on the others become the knots."""
     with torch.no_grad():
         values = model.engineering(*batch_of(rows).inputs[:4]).numpy().astype(np.float64)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inference.artifact import MANIFEST
+from inference.artifact import MANIFEST, Bundle
 from inference.contract import BundleRefused, ModelContract
 from training.engineering import Engineering
 from training.network import HazardNetwork, IllnessDeath
@@ -53,6 +53,13 @@ def model_of(contract: ModelContract, arrays: Arrays) -> IllnessDeath:
     except (KeyError, RuntimeError, TypeError) as error:
         raise BundleRefused(f"{WEIGHTS} is not of this model") from error
     return model
+
+
+def model_in(bundle: Bundle) -> IllnessDeath:
+    """The network of a bundle. Raises BundleRefused for a bundle without its weights."""
+    if not (bundle.folder / WEIGHTS).is_file():
+        raise BundleRefused(f"it holds no {WEIGHTS}: only a bundle trained by this version can be used again")
+    return model_of(bundle.contract, read_arrays(bundle.folder / WEIGHTS))
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:

@@ -16,8 +16,8 @@ LOWEST_HU, HIGHEST_HU = -1024, 3071  # 12 bits
 _NOISE_HU = 12.0
 SERIES_SHAPE = (64, 64)  # rows, columns of a simulated series
 SERIES_SPACING_MM = (2.0, 3.5, 3.5)
-_SMALLEST_MM, _LARGEST_MM = 5.0, 17.0  # radius of a planted ball
-_BALL_HU = (130, 170)
+_SMALLEST_MM, _LARGEST_MM = 6.0, 24.0  # radius of a planted ball
+_BALL_HU = (190, 230)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.contract import BundleIdentity, ContractBreach, ModelContract, ModelInput, ModelOutput
+from inference.contract import BundleIdentity, ContractBreach, ImageInput, ModelContract, ModelInput, ModelOutput
 from tests.fakes.records import CONTRACT
 
 
@@ -41,3 +42,12 @@ class SensitivePredictor:
             death_without_recurrence=without,
             death=(without + np.float32(0.5) * recurrence).astype(np.float32),
         )
+
+
+class SeeingPredictor(SensitivePredictor):
+    """The same, for a contract that asks for an image."""
+
+    contract = replace(
+        CONTRACT,
+        image=ImageInput(shape=(2, 2, 2), spacing_mm=(6.0, 6.0, 6.0), window_hu=(-200.0, 300.0), embedding=2),
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,43 @@ import pytest
 
 torch: Any = pytest.importorskip("torch", reason="torch is in .venv-train only: make test-train")
 
-from inference.artifact import load_bundle, shipped_bundle  # noqa: E402  # after the skip
+from inference.artifact import load_bundle, shipped_bundle, simulated_bundle  # noqa: E402  # after the skip
 from inference.predictor import INPUTS, OUTPUTS, Predictor  # noqa: E402
+from training.about import About, TrainingCohort, digest_of  # noqa: E402
 from training.engineering import Engineering  # noqa: E402
 from training.export import export_bundle  # noqa: E402
 from training.likelihood import Batch  # noqa: E402
 from training.made_up import made_up_inputs  # noqa: E402
 from training.network import HazardNetwork, IllnessDeath  # noqa: E402
 from training.postoperative_contract import postoperative_contract  # noqa: E402
+from training.source_code import SourceCode  # noqa: E402
+
+_ABOUT = About(
+    kind="simulated",
+    data_sha256="ab" * 32,
+    cohorts=(
+        TrainingCohort(
+            name="nobody", patients=8, recurrence_or_death=3, deaths=2, citation="made_up.py", sha256="cd" * 32
+        ),
+    ),
+    code_systems="none",
+    calibration="none",
+    intended_use="tests",
+    contraindicated_use="everything else",
+    limits="drawn weights",
+    licence="Apache-2.0",
+    command="pytest",
+    effort="quick",
+    source=SourceCode(commit="ef" * 20, committed="2026-01-01T00:00:00Z", lock_sha256="01" * 32),
+    further={"base": "none"},
+)
+# the list of the design's last section on the model, each under the name it has there
+_REQUIRED = frozenset({
+    "model_version", "git_commit", "schema_sha256", "feature_order", "code_systems", "train_data_sha256",
+    "cohort_name", "patients", "events", "time_origin", "horizons", "arms", "calibration_id", "thresholds",
+    "conformal_quantiles", "intended_use", "contraindicated_use", "limitations", "license", "created_utc",
+    "sbom_sha256", "golden_input_sha256", "golden_output_sha256", "training_data_kind",
+})  # fmt: skip
 
 
 def _export(folder: Path) -> IllnessDeath:
@@ -33,8 +64,7 @@ def _export(folder: Path) -> IllnessDeath:
     model = IllnessDeath(contract, engineering, ensemble, student=student, resampled=2)
     nothing = torch.zeros(len(inputs[0]), 3, 24)
     sample = Batch(inputs=inputs, exposure=nothing, events=nothing, cohort=nothing[:, 0, 0].long())
-    about = {"training_data_kind": "simulated"}
-    export_bundle(model, contract, folder, sample=sample, golden=inputs, about=about, card="made up\n")
+    export_bundle(model, contract, folder, sample=sample, golden=inputs, about=_ABOUT, card="made up\n")
     return model
 
 
@@ -83,3 +113,44 @@ def test_the_graph_alone_says_what_it_is(exported: tuple[IllnessDeath, Path]) ->
     assert properties["schema_sha256"] == contract.schema_sha256
     assert properties["static_order"].split() == [entry.name for entry in contract.static]
     assert properties["training_data_kind"] == "simulated"
+
+
+def _properties(graph: Path) -> dict[str, str]:
+    return {entry.key: entry.value for entry in onnx.load(graph).metadata_props}
+
+
+@pytest.mark.parametrize("bundle", [shipped_bundle, simulated_bundle])
+def test_every_graph_that_is_shipped_carries_every_property(bundle: Callable[[], Path]) -> None:
+    """None is missing and none is empty, in the graph of the risks and in that of the image."""
+    for graph in sorted(bundle().glob("*.onnx")):
+        properties = _properties(graph)
+        assert properties.keys() >= _REQUIRED, graph.name
+        assert all(properties.values()), graph.name
+
+
+@pytest.mark.parametrize("bundle", [shipped_bundle, simulated_bundle])
+def test_what_a_graph_says_is_what_its_bundle_holds(bundle: Callable[[], Path]) -> None:
+    """Version, schema, order, data and golden vectors; exported from a commit, its files unchanged."""
+    loaded, properties = load_bundle(bundle()), _properties(bundle() / "risk.onnx")
+    contract = loaded.contract
+    assert properties["model_version"] == contract.model_version
+    assert properties["schema_sha256"] == contract.schema_sha256
+    named = [*(entry.name for entry in contract.static), *(f"{one.name}[{one.unit}]" for one in contract.sequence)]
+    assert properties["feature_order"].split() == named
+    assert properties["train_data_sha256"] == loaded.about["training_data_sha256"]
+    assert properties["training_data_kind"] == loaded.identity.training_data
+    for key, vectors in (("input", loaded.golden.inputs), ("output", loaded.golden.outputs)):
+        digest = digest_of(*(torch.from_numpy(values) for values in vectors.values()))
+        assert properties[f"golden_{key}_sha256"] == digest
+    assert re.fullmatch("[0-9a-f]{40}", properties["git_commit"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", properties["created_utc"])
+    assert properties["arms"].startswith("none: prognostic")
+
+
+def test_a_calibration_has_an_id_of_its_own(exported: tuple[IllnessDeath, Path]) -> None:
+    """Another calibration is another id."""
+    model, folder = exported
+    recalibration = model.recalibration
+    told = _properties(folder / "risk.onnx")["calibration_id"]
+    assert told == digest_of(recalibration.centre, recalibration.scale, recalibration.offset)
+    assert told != digest_of(recalibration.centre, recalibration.scale * 1.1, recalibration.offset)

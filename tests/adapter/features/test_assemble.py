@@ -298,3 +298,15 @@ def test_masks_tell_zero_from_unknown(values: list[float]) -> None:
     kept = model_input.sequence[model_input.sequence_mask == 1.0]
     assert kept.tolist() == [float(np.float32(value)) for value in values[-4:]]
     assert not model_input.sequence[model_input.sequence_mask == 0.0].any()
+
+
+def test_a_later_landmark_without_news_changes_the_clock_and_nothing_else() -> None:
+    """With that, and a graph that reads no ages, an update without news can only follow the conditional curve."""
+    record = with_measurements(operated(), measured("hgb", 13.1, at=SURGERY))
+    stands = standing(record, LandmarkPolicy())
+    assert isinstance(stands, AtRisk)
+    later = replace(stands, landmark=replace(stands.landmark, time=stands.landmark.time + timedelta(days=400)))
+    first, second = (assemble(build_timeline(record, (), one), CONTRACT) for one in (stands, later))
+    for name in ("static", "static_mask", "sequence", "sequence_mask"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
+    assert second.years_since_surgery - first.years_since_surgery == pytest.approx(400 / 365.25, abs=1e-6)

@@ -11,16 +11,20 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from adapter.decision.policy import load_policy
+from adapter.domain.ids import SeriesUid, StudyUid
+from adapter.domain.imaging import ImageDescriptors
 from adapter.domain.outcome import TransactionBundle
+from adapter.domain.period import Period
 from adapter.domain.record import PatientRecord, RawRecord
 from adapter.domain.risk import AtRisk
 from adapter.features.at_risk import LandmarkPolicy
 from adapter.fhir.decode import Reading
 from adapter.fhir.delivery import OutputMode, load_delivery
 from adapter.pipeline.decide import decide, read_record
+from adapter.pipeline.ports import Predictor
 from adapter.pipeline.practice import Practice
 from adapter.terminology import load_terminology
-from tests.fakes.predictors import SensitivePredictor
+from tests.fakes.predictors import SeeingPredictor, SensitivePredictor
 from tests.fakes.raw_records import (
     LOINC,
     Resource,
@@ -63,11 +67,13 @@ def _patient() -> RawRecord:
     return replace(raw, resources=(*numbered, raw_resource(bad)))
 
 
-def written(raw: RawRecord, at: datetime | None) -> TransactionBundle:
+def written(
+    raw: RawRecord, at: datetime | None, images: tuple[ImageDescriptors, ...] = (), predictor: Predictor | None = None
+) -> TransactionBundle:
     """What would be sent."""
     record, stands = read_record(raw, _PRACTICE, at)
     assert isinstance(stands, AtRisk)
-    return decide(record, stands, (), practice=_PRACTICE, predictor=SensitivePredictor()).bundle
+    return decide(record, stands, images, practice=_PRACTICE, predictor=predictor or SensitivePredictor()).bundle
 
 
 _PATIENT = _patient()
@@ -169,3 +175,41 @@ def test_a_landmark_before_a_correction_keeps_what_it_saw() -> None:
 def test_the_record_in_any_order_is_the_same_bytes() -> None:
     """A server answers in an order of its own."""
     assert written(replace(_PATIENT, resources=_PATIENT.resources[::-1]), _AT) == _WRITTEN
+
+
+def _image(acquired: datetime, known: datetime, embedding: float = 1.0, number: int = 1) -> ImageDescriptors:
+    return ImageDescriptors(
+        series_uid=SeriesUid(f"1.2.{number}"),
+        study_uid=StudyUid("1.2"),
+        modality="CT",
+        acquired=Period.instant(acquired),
+        known=known,
+        digest="ab" * 32,
+        values=(),
+        embedding=(embedding, 0.5),
+    )
+
+
+_EARLY = _image(SURGERY - timedelta(days=3), SURGERY - timedelta(days=3))
+_SEEN = written(_PATIENT, _AT, (_EARLY,), SeeingPredictor())
+
+
+@given(st.lists(st.tuples(_AFTER, _AFTER, st.floats(-6.0, 6.0, width=32)), min_size=1, max_size=3), st.booleans())
+@settings(max_examples=40)
+def test_an_image_of_a_later_day_changes_no_byte(
+    late: list[tuple[datetime, datetime, float]], taken_early: bool
+) -> None:
+    """Taken or reported after the landmark: neither a first image nor one beside an earlier one is seen."""
+    images = tuple(
+        _image(SURGERY if taken_early else min(taken, known), max(taken, known), value, number)
+        for number, (taken, known, value) in enumerate(late, start=2)
+    )
+    assert written(_PATIENT, _AT, images, SeeingPredictor()) == written(_PATIENT, _AT, (), SeeingPredictor())
+    assert written(_PATIENT, _AT, (*images, _EARLY), SeeingPredictor()) == _SEEN
+
+
+def test_the_law_is_not_kept_by_a_model_that_is_blind() -> None:
+    """An image known before the landmark does change the bytes, and so does what the encoder makes of it."""
+    assert written(_PATIENT, _AT, (), SeeingPredictor()) != _SEEN
+    other = replace(_EARLY, embedding=(2.0, 0.5))
+    assert written(_PATIENT, _AT, (other,), SeeingPredictor()) != _SEEN
