@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from adapter.domain.outcome import Case
+from adapter.fhir.fingerprint import superseded_by
 from adapter.moments import Moment
 from adapter.pipeline.case_file import stored_bundle
 from adapter.pipeline.once import STEPS_TO_A_DECISION, assess_once
@@ -214,7 +215,7 @@ def _judge(verdict: Verdict, hospital: SandboxHospital, settings: Settings, fold
         verdict.duplicates += [f"{kind} {name} is there {count} times" for name, count in names.items() if count > 1]
         for one in stored:
             identity = _name(one.resource).partition("-")[2]
-            if one.version != 1:
+            if one.version != (1 if superseded_by(one.resource) is None else 2):  # marked once, never written again
                 verdict.duplicates.append(f"{kind} {identity} was written {one.version} times")
             if identity not in delivered:
                 verdict.violations.append(f"{kind} {identity} stands in no case")
