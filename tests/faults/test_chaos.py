@@ -15,7 +15,7 @@ CYCLES = 7
 
 @pytest.mark.parametrize("seed", [3, 2], ids=["with transactions", "without transactions"])
 def test_killed_by_plan_and_left_to_finish(tmp_path: Path, seed: int) -> None:
-    """After every plan the EHR holds what one undisturbed look would have written, once; what was superseded is marked once."""
+    """After every plan the EHR holds what one undisturbed look would have written, once, and marked at most once."""
     verdict = chaos(CYCLES, seed, tmp_path)
     assert verdict.held, (verdict.lost, verdict.duplicates, verdict.wrong_patient, verdict.violations)
     assert verdict.cycles == CYCLES
