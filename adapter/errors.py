@@ -42,6 +42,7 @@ its own, which are translated where it is called.
 
 from __future__ import annotations
 
+import re
 import traceback
 from pathlib import Path
 
@@ -198,6 +199,11 @@ class Defect(AdjuvantError):
 
 class StepCrashed(Defect):
     """A step ended its process, hung, or ran out of memory, three times in a row; says how the last one ended."""
+
+
+def reason_of(error: AdjuvantError) -> str:
+    """The error's name as a stable code, `invalid-forecast`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
 
 
 def place_of(error: Exception) -> str:

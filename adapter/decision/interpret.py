@@ -50,19 +50,24 @@ def interpret(
             for row, (outcome, curve) in enumerate(curves)
             for incidence in _read_curve(outcome, curve, _bounds(output, row), landmark, contract.horizon_quarters)
         ),
-        model=ModelIdentity(
-            name=identity.name,
-            version=identity.version,
-            digest=identity.digest,
-            training_data=identity.training_data,
-            opset=identity.opset,
-            contract_digest=identity.contract_digest,
-            card=identity.card,
-        ),
+        model=model_of(identity),
         basis=_basis(timeline, contract),
         missing=tuple(sorted(set(missing))),
         typicality=output.typicality,
         drivers=None if output.explanation is None else _drivers(output.explanation),
+    )
+
+
+def model_of(identity: BundleIdentity) -> ModelIdentity:
+    """The bundle as every output names it."""
+    return ModelIdentity(
+        name=identity.name,
+        version=identity.version,
+        digest=identity.digest,
+        training_data=identity.training_data,
+        opset=identity.opset,
+        contract_digest=identity.contract_digest,
+        card=identity.card,
     )
 
 

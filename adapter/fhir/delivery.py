@@ -35,7 +35,7 @@ _CODES = frozenset(
     }
 )
 _TEXTS = frozenset(
-    {"method", "prognosis", "plan", "limits", "review", "effects", "adapted", "drivers", "task", "board"}
+    {"method", "prognosis", "plan", "limits", "review", "effects", "adapted", "drivers", "task", "board", "abstained"}
 )
 
 

@@ -40,6 +40,12 @@ _ATTEMPTS = 3
 # What a reader can do without; the others are the result itself and whence it comes.
 _CAN_BE_LEFT_OUT = frozenset({"DocumentReference", "GuidanceResponse", "DetectedIssue", "Task"})
 _PROVENANCE_SEARCH = ("target", "agent")
+_TARGETS = (
+    "RiskAssessment",
+    "DetectedIssue",
+    "GuidanceResponse",
+)  # what Provenance is searched by: the first that is there
+_ABOUT_US = frozenset({"DocumentReference", "Device", "Provenance"})
 
 # What the server holds, by our own reference: its version, or Gone where somebody deleted it.
 _Held = Mapping[str, ResourceVersion | Gone]
@@ -54,6 +60,8 @@ def submit(client: FhirClient, bundle: TransactionBundle) -> WriteReceipt:
     Transient when after three attempts the outcome is still open.
     """
     chosen = _chosen(client.capabilities(), entries_of(bundle.content))
+    if all(entry.resource_type in _ABOUT_US for entry in chosen.entries):
+        return WriteReceipt(assessment_id=bundle.assessment_id, versions=(), written=False, left_out=chosen.left_out)
     held, superseding = _look(chosen, client)
     absent, marked = _absent(chosen.entries, held), tuple[Mark, ...]()
     written = bool(absent)
@@ -348,12 +356,11 @@ def _provenance_versions(client: FhirClient, entry: WriteEntry, held: _Held) -> 
 
 def _provenance_query(held: _Held) -> list[tuple[str, str]]:
     """Search by what the server itself calls the assessment and the Device; shorter while one is not there."""
-    wanted = dict(zip(("RiskAssessment", "Device"), _PROVENANCE_SEARCH, strict=True))
-    return [
-        (wanted[version.resource_type], f"{version.resource_type}/{version.resource_id}")
-        for version in held.values()
-        if isinstance(version, ResourceVersion) and version.resource_type in wanted
-    ]
+    there = [version for version in held.values() if isinstance(version, ResourceVersion)]
+    about = [version for kind in _TARGETS for version in there if version.resource_type == kind][:1]
+    wanted = [*(("target", version) for version in about)]
+    wanted += [("agent", version) for version in there if version.resource_type == "Device"]
+    return [(parameter, f"{version.resource_type}/{version.resource_id}") for parameter, version in wanted]
 
 
 def _server_references(held: _Held) -> Mapping[str, str]:

@@ -26,7 +26,7 @@ _LANDMARKS = {
     "DetectedIssue": "identifiedDateTime",
     "Task": "authoredOn",
 }
-_NEEDED = "RiskAssessment"
+_FORECAST = "RiskAssessment"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +69,12 @@ class _Found:
 def outdated(client: FhirClient, entries: Iterable[WriteEntry]) -> Outdated:
     """Look for everything of ours about the patient that does not stand beside these entries, which are one assessment.
 
-    Nothing is outdated by an assessment that is itself marked as superseded: whoever marked it has seen to the rest.
+    An abstention, which has no forecast, takes nobody's place. Nothing is outdated by an assessment that is itself
+    marked as superseded: whoever marked it has seen to the rest.
     """
-    ours = next(entry for entry in entries if entry.resource_type == _NEEDED)
+    ours = next((entry for entry in entries if entry.resource_type == _FORECAST), None)
+    if ours is None:
+        return Outdated()
     own = _read_own(ours)
     capabilities = client.capabilities()
     able = [kind for kind in _LANDMARKS if _markable(kind, capabilities)]

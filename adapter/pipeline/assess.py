@@ -11,14 +11,14 @@ from datetime import datetime
 
 from adapter.dicom.volume import read_volume
 from adapter.domain.imaging import ImageDescriptors, SeriesOnDisk, SeriesRef, Volume
-from adapter.domain.outcome import Case, Delivered, Settled, Skipped, TransactionBundle
+from adapter.domain.outcome import Abstained, Case, Delivered, Settled, Skipped, TransactionBundle
 from adapter.domain.record import Quarantined, RawRecord
 from adapter.domain.risk import NotAtRisk
-from adapter.errors import InvalidForecast, NoGeometry, TooLarge, UnusableInput
+from adapter.errors import InvalidForecast, NoGeometry, TooLarge, UnusableInput, reason_of
 from adapter.features.crop import crop_volume
 from adapter.features.imaging import choose_series, describe_volume, volume_digest
 from adapter.pipeline.case_file import CaseFile, SeriesFile, seal, unseal
-from adapter.pipeline.decide import Decision, decide, dicom_patient, read_record, skipped
+from adapter.pipeline.decide import Decision, abstain, decide, dicom_patient, read_record, skipped
 from adapter.pipeline.ports import CaseFiles, DecisionPorts, Ports, Predictor
 from inference.contract import ContractBreach
 
@@ -67,20 +67,36 @@ def retrieve(case_file: CaseFile, ports: Ports) -> StepResult:
 
 
 def conclude(case_file: CaseFile, ports: DecisionPorts) -> StepResult:
-    """Steps 11 to 18: forecast, proposal and transaction, sealed."""
-    decision = decided(case_file, ports)
+    """Steps 11 to 18: forecast, proposal and transaction, sealed; or the transaction that says why there are none."""
+    try:
+        decision = decided(case_file, ports)
+    except (UnusableInput, InvalidForecast) as error:
+        return _refused(Abstained(reason=reason_of(error), detail=str(error)), case_file, ports)
     if isinstance(decision, Skipped):
         return replace(_kept(case_file, ports), settled=decision)
     return _kept(replace(case_file, bundle=ports.files.keep(seal(decision.bundle))), ports)
 
 
+def _refused(abstained: Abstained, case_file: CaseFile, ports: DecisionPorts) -> StepResult:
+    """The EHR is told that nothing can be said, and why; the case goes on to delivery and ends there."""
+    record, stands = read_record(_raw(case_file, ports), ports.practice, case_file.at)
+    if isinstance(stands, NotAtRisk):
+        return replace(_kept(case_file, ports), settled=skipped(stands))
+    bundle = abstain(record, stands, abstained, practice=ports.practice, predictor=ports.predictor)
+    ended = (abstained.reason, abstained.detail)
+    return _kept(replace(case_file, bundle=ports.files.keep(seal(bundle)), abstained=ended), ports)
+
+
 def deliver(case_file: CaseFile, ports: Ports) -> StepResult:
-    """Step 19: the EHR holds the assessment, once."""
+    """Step 19: the EHR holds the assessment, or the abstention, once."""
     if case_file.bundle is None:
         raise ValueError("there is nothing to deliver before the decision")
     bundle = unseal(ports.files.recall(case_file.bundle), TransactionBundle)
     receipt = ports.target.submit(bundle)
-    return replace(_kept(case_file, ports), settled=Delivered(receipt=receipt))
+    if case_file.abstained is None:
+        return replace(_kept(case_file, ports), settled=Delivered(receipt=receipt))
+    reason, detail = case_file.abstained
+    return replace(_kept(case_file, ports), settled=Abstained(reason=reason, detail=detail))
 
 
 def decided(case_file: CaseFile, ports: DecisionPorts) -> Decision | Skipped:

@@ -34,6 +34,7 @@ class CaseFile:
     record: digest of the RawRecord. series: digests of SeriesFile. image_notes: why images are absent, as codes.
     at: the landmark asked for; None where the record sets it. practice, model: digests of how the site reads and
     decides, and of the bundle that predicted. bundle: digest of the transaction that came out, None where none did.
+    abstained: reason and detail, where the transaction says that no assessment could be made.
     """
 
     record: str
@@ -43,6 +44,7 @@ class CaseFile:
     practice: str
     model: str
     bundle: str | None = None
+    abstained: tuple[str, str] | None = None
 
 
 _Kept = TypeVar("_Kept", RawRecord, SeriesFile, CaseFile, TransactionBundle)

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from adapter.decision.interpret import interpret
+from adapter.decision.interpret import interpret, model_of
 from adapter.decision.propose import propose
 from adapter.domain.imaging import DicomPatient, ImageDescriptors
-from adapter.domain.outcome import Skipped, TransactionBundle
+from adapter.domain.outcome import Abstained, Skipped, TransactionBundle
 from adapter.domain.plan import CarePlanProposal
 from adapter.domain.record import PatientRecord, Person, RawRecord
 from adapter.domain.risk import AtRisk, NotAtRisk, RiskForecast
@@ -18,7 +18,7 @@ from adapter.features.assemble import assemble, missing_inputs
 from adapter.features.at_risk import standing
 from adapter.features.timeline import build_timeline
 from adapter.fhir.decode import decode_record
-from adapter.fhir.encode import account_of, encode_transaction, subject_of
+from adapter.fhir.encode import account_of, encode_abstention, encode_transaction, subject_of
 from adapter.pipeline.ports import Predictor
 from adapter.pipeline.practice import Practice
 from inference.contract import ContractBreach
@@ -91,6 +91,23 @@ def decide(
         mode=practice.mode,
     )
     return Decision(forecast=forecast, proposal=proposal, bundle=bundle)
+
+
+def abstain(
+    record: PatientRecord, at_risk: AtRisk, abstained: Abstained, *, practice: Practice, predictor: Predictor
+) -> TransactionBundle:
+    """What the EHR is told where `decide` has refused: the reason, and every version that was read."""
+    timeline, terminology = build_timeline(record, (), at_risk), practice.reading.terminology
+    return encode_abstention(
+        abstained,
+        model=model_of(predictor.identity),
+        landmark=at_risk.landmark,
+        subject=subject_of(timeline, base_url=practice.base_url, preferred_system=practice.patient_system),
+        account=account_of(timeline, practice.policy, mapping_digest=terminology.digest),
+        policy=practice.policy,
+        delivery=practice.delivery,
+        mode=practice.mode,
+    )
 
 
 def dicom_patient(person: Person, system: str | None) -> DicomPatient:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
@@ -12,7 +11,7 @@ from adapter.domain.ids import ResourceVersion
 from adapter.domain.outcome import Abstained, Case, DeadLetter, Delivered, Settled, Skipped, WriteReceipt
 from adapter.engine.queue import SETTLED, STEPS, Checkpoint, Transaction
 from adapter.engine.steps import Interrupted, RetryPolicy, attempt
-from adapter.errors import AdjuvantError, BadData, PeerDown, SeriesIncomplete, Transient, place_of
+from adapter.errors import AdjuvantError, BadData, PeerDown, SeriesIncomplete, Transient, place_of, reason_of
 from adapter.moments import Moment, reach
 from adapter.pipeline.assess import StepResult, conclude, deliver, gather, retrieve
 from adapter.pipeline.case_file import CaseFile, unseal
@@ -146,7 +145,7 @@ def outcome_of(error: Exception) -> Abstained | DeadLetter:
     """How a case ends on an error that no retry mends: bad or incomplete data abstains, the rest waits for a person."""
     if not isinstance(error, AdjuvantError):
         return DeadLetter(reason="unexpected-error", detail=place_of(error))
-    reason = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+    reason = reason_of(error)
     if isinstance(error, BadData | SeriesIncomplete):
         return Abstained(reason=reason, detail=str(error))
     return DeadLetter(reason=reason, detail=str(error))

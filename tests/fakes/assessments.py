@@ -9,11 +9,11 @@ from adapter.decision.propose import propose
 from adapter.decision.tables import SHIPPED
 from adapter.domain.ids import PatientId, SeriesUid, StudyUid
 from adapter.domain.imaging import ImageDescriptors
-from adapter.domain.outcome import TransactionBundle
+from adapter.domain.outcome import Abstained, TransactionBundle
 from adapter.domain.period import Period
 from adapter.domain.timeline import Timeline
 from adapter.fhir.delivery import OutputMode, load_delivery
-from adapter.fhir.encode import account_of, encode_transaction, subject_of
+from adapter.fhir.encode import account_of, encode_abstention, encode_transaction, subject_of
 from adapter.fhir.entries import entries_of
 from inference.contract import ModelOutput
 from tests.fakes.postoperative import SURGERY, forecast, timeline
@@ -49,6 +49,21 @@ def assessment(
         policy=policy,
         delivery=load_delivery(),
         mode=mode,
+    )
+
+
+def abstention(reason: str = "invalid-forecast", detail: str = "recurrence holds NaN") -> TransactionBundle:
+    """What is written where the model's answer was no forecast."""
+    patient, policy = timeline(), load_policy()
+    return encode_abstention(
+        Abstained(reason=reason, detail=detail),
+        model=forecast(patient).model,
+        landmark=patient.landmark,
+        subject=subject_of(patient, base_url=BASE_URL),
+        account=account_of(patient, policy, mapping_digest=MAPPING_DIGEST),
+        policy=policy,
+        delivery=load_delivery(),
+        mode=OutputMode.RESEARCH,
     )
 
 

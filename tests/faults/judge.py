@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adapter.fhir.fingerprint import superseded_by
 from adapter.store.ledger import LedgerEntry
 from tests.faults.hospitals import Hospital
 
@@ -67,7 +68,9 @@ def judge(
         verdict.duplicates += [f"{kind} {name} is there {count} times" for name, count in names.items() if count > 1]
         for one in stored:
             identity = _name(one.resource).partition("-")[2]
-            if one.version != 1:
+            if one.version != (
+                1 if superseded_by(dict(one.resource)) is None else 2
+            ):  # marked once, never written again
                 verdict.duplicates.append(f"{kind} {identity} was written {one.version} times")
             if identity not in delivered:
                 verdict.violations.append(f"{kind} {identity} stands in no case")
@@ -75,6 +78,7 @@ def judge(
                 verdict.wrong_patient.append(f"{kind} {identity}")
     for one in held["RiskAssessment"]:
         verdict.wrong_patient += list(_strangers(one.resource, hospital))
+        verdict.violations += list(_left_standing(one.resource, expected))
     there = {_name(one.resource).partition("-")[2] for one in held["RiskAssessment"]}
     verdict.lost += [f"{patient}: {identity}" for patient, identity in expected.items() if identity not in there]
     verdict.violations += [f"{entry.case_id} is {entry.state}" for entry in entries if entry.settled is None]
@@ -91,6 +95,14 @@ def _is_plain(path: Path) -> bool:
 def _name(resource: Mapping[str, object]) -> str:
     """The business identifier by which an assessment's resources are known."""
     return str(resource["identifier"][0]["value"])  # type: ignore[index]  # JSON of our own writing
+
+
+def _left_standing(risk: Mapping[str, object], expected: Mapping[str, str]) -> Iterator[str]:
+    """An older assessment that does not say which one stands instead."""
+    patient = str(risk["subject"]["reference"]).removeprefix("Patient/")  # type: ignore[index]
+    newest = expected.get(patient)
+    if newest is not None and not _name(risk).endswith(newest) and superseded_by(dict(risk)) is None:
+        yield f"{_name(risk)} stands beside {newest}"
 
 
 def _strangers(risk: Mapping[str, object], hospital: Hospital) -> Iterator[str]:

@@ -27,7 +27,7 @@ def _held(schedule: Schedule, peers: Peers, folder: Path) -> None:
 @pytest.mark.fault("F-01")
 @pytest.mark.parametrize("number", [0, 1])
 def test_one_worker_on_sqlite(tmp_path: Path, number: int) -> None:
-    """After every plan the EHR holds what one undisturbed look would have written, once, at version 1."""
+    """After every plan the EHR holds what one undisturbed look would have written, once, and marked at most once."""
     _held(_of(SQLITE, number), Peers(), tmp_path)
 
 

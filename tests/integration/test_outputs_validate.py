@@ -24,7 +24,7 @@ from adapter.fhir.delivery import OutputMode
 from adapter.fhir.encode import to_percent
 from adapter.fhir.entries import canonical_json, read_json
 from adapter.fhir.submit import submit
-from tests.fakes.assessments import assessment, complete_records, resources_of
+from tests.fakes.assessments import abstention, assessment, complete_records, resources_of
 from tests.fakes.postoperative import banded_curves, forecast, timeline
 from tests.peers.hapi import Hapi
 from tests.validators.defects import DEFECTS, with_defect
@@ -83,6 +83,7 @@ def test_hapi_finds_no_error_in_what_we_write(hapi: Hapi) -> None:
         assessment(mode=OutputMode.DEMO),
         assessment(policy=complete),
         assessment(policy=complete, output=banded_curves()),
+        abstention(),
         assessment(timeline(changes={"creatinine": 250.0}), policy=complete),
         assessment(timeline(changes={"ene_path": "negative", "pN": "pN1", "pT": "pT2"}), policy=complete),
         assessment(timeline(changes={"histology": "not_scc"}), policy=complete),

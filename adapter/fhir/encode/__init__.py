@@ -6,9 +6,9 @@ output derives from the landmark. Source: FHIR R4 4.0.1 and the project's clinic
 
 from __future__ import annotations
 
-from adapter.fhir.encode.assessment import InputAccount, Subject, account_of, subject_of
 from adapter.fhir.encode.risk_assessment import AI_CONFIDENCE
-from adapter.fhir.encode.transaction import encode_transaction
+from adapter.fhir.encode.statement import InputAccount, Subject, account_of, subject_of
+from adapter.fhir.encode.transaction import encode_abstention, encode_transaction
 from adapter.fhir.encode.writing import to_percent
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "InputAccount",
     "Subject",
     "account_of",
+    "encode_abstention",
     "encode_transaction",
     "subject_of",
     "to_percent",

@@ -22,7 +22,7 @@ from adapter.fhir.encode.writing import instant, months_later, to_percent, versi
 from adapter.fhir.entries import Json
 
 _REASON_TYPES = frozenset({"Condition", "Observation", "DiagnosticReport", "DocumentReference"})
-PROPOSED = frozenset({Verdict.CONCORDANT, Verdict.OPTION, Verdict.CONTRAINDICATED})
+_PROPOSED = frozenset({Verdict.CONCORDANT, Verdict.OPTION, Verdict.CONTRAINDICATED})
 _TIMING_WORDS = {
     Timing.ON_TIME: "Radiotherapy is to start within 6 weeks of surgery.",
     Timing.TARGET_PASSED: "The 6 weeks from surgery to radiotherapy are over.",
@@ -68,6 +68,18 @@ def _description(assessment: Assessment) -> str:
     return f"{group} Concordant with the rules: {'; '.join(concordant) or 'nothing'}."
 
 
+def cited(assessment: Assessment) -> frozenset[str]:
+    """Ids of the evidence behind what is proposed and why."""
+    proposal, policy = assessment.proposal, assessment.policy
+    reasons = [*proposal.reasons]
+    codes = {code for visit in proposal.follow_up for code in visit.evidence}
+    for entry in proposal.actions:
+        if entry.verdict in _PROPOSED:
+            codes |= set(policy.action(entry.action).evidence)
+            reasons += entry.reasons
+    return frozenset(codes | {code for reason in reasons for code in reason.evidence})
+
+
 # ---- notes
 
 
@@ -79,7 +91,7 @@ def _sentences(assessment: Assessment) -> Iterable[str]:
     yield from (_gate_words(outcome) for outcome in proposal.gates)
     yield from _prediction_sentences(assessment)
     for entry in proposal.actions:
-        if entry.verdict not in PROPOSED:
+        if entry.verdict not in _PROPOSED:
             action = policy.action(entry.action)
             words = " ".join((*(reason.sentence for reason in entry.reasons), *_uncertain_effects(entry, assessment)))
             yield f"{action.title} ({entry.action}): {entry.verdict.value.replace('_', ' ')}. {words}"
@@ -128,7 +140,7 @@ def _sentence(reason: RuleReason) -> str:
 
 
 def _treatments(assessment: Assessment) -> Iterable[Json]:
-    proposed = (entry for entry in assessment.proposal.actions if entry.verdict in PROPOSED)
+    proposed = (entry for entry in assessment.proposal.actions if entry.verdict in _PROPOSED)
     return ({"detail": _treatment(entry, assessment)} for entry in proposed)
 
 

@@ -49,4 +49,4 @@ def _sources(assessment: Assessment) -> tuple[ResourceVersion, ...]:
     """What the reasons read; where no reason read anything, every input, for something among them is amiss."""
     proposal, board = assessment.proposal, assessment.board
     reasons = [*proposal.reasons, *(board.reasons if board else ())]
-    return tuple(sorted({source for reason in reasons for source in reason.sources})) or assessment.inputs
+    return tuple(sorted({source for reason in reasons for source in reason.sources})) or assessment.names.inputs

@@ -6,25 +6,25 @@ import base64
 import hashlib
 from functools import lru_cache
 
-from adapter.fhir.encode.assessment import Assessment
+from adapter.fhir.encode.statement import Statement
 from adapter.fhir.entries import Json
 
 
-def model_card(assessment: Assessment) -> Json | None:
+def model_card(statement: Statement) -> Json | None:
     """One for each model version and mode; None for a model that came without a card.
 
     Source: profile AIModelCard of HL7 AI Transparency on FHIR, AIDevice.fsh at commit 068de452 of its repository.
     """
-    model, delivery = assessment.forecast.model, assessment.delivery
-    if assessment.card_id is None:
+    model, delivery = statement.model, statement.delivery
+    if statement.names.card is None:
         return None
     title = f"Model card of {model.name} {model.version}"
     return {
-        **assessment.head("DocumentReference", assessment.card_id, assessment.card_id),
-        "identifier": [{"system": delivery.systems["model"], "value": assessment.card_id}],
+        **statement.head("DocumentReference", statement.names.card, statement.names.card),
+        "identifier": [{"system": delivery.systems["model"], "value": statement.names.card}],
         "status": "current",
-        "type": assessment.concept(None, delivery.codes["model_card"]),
-        "category": [assessment.concept(None, delivery.codes["model_card_markdown"])],
+        "type": statement.concept(None, delivery.codes["model_card"]),
+        "category": [statement.concept(None, delivery.codes["model_card_markdown"])],
         "description": title,
         "content": [{"attachment": {"contentType": "text/markdown", "title": title, **_attached(model.card)}}],
     }

@@ -36,7 +36,7 @@ def review_task(assessment: Assessment, *, issue: str | None) -> Json:
 
 def _due(assessment: Assessment) -> datetime:
     """The table's days after the landmark, or the day radiotherapy should start where that comes first."""
-    landmark = assessment.forecast.landmark.time
+    landmark = assessment.moment
     latest = landmark + timedelta(days=assessment.delivery.review_days)
     starts = [
         regimen.start_by

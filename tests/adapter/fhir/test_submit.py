@@ -20,7 +20,7 @@ from adapter.fhir.limits import Limits
 from adapter.fhir.submit import submit
 from adapter.sandbox.faults import FhirFaults
 from adapter.sandbox.fhir_server import FhirServer
-from tests.fakes.assessments import assessment, resources_of
+from tests.fakes.assessments import abstention, assessment, resources_of
 from tests.fakes.postoperative import timeline
 
 _WRITTEN = (
@@ -350,4 +350,24 @@ def test_a_refusal_leaves_nothing(server: FhirServer) -> None:
         pytest.raises(WriteRefused),
     ):
         submit(client, assessment())
+    assert sum(_counts(server).values()) == 0
+
+
+@pytest.mark.parametrize("server", _SERVERS.values(), ids=_SERVERS.keys(), indirect=True)
+def test_an_abstention_is_written_once_and_takes_nobodys_place(server: FhirServer) -> None:
+    """Five times the same refusal: one issue, one failed response; the assessment that stood still stands."""
+    _submit(server, assessment())
+    receipts = [_submit(server, abstention()) for _ in range(5)]
+    assert [receipt.written for receipt in receipts] == [True] + [False] * 4
+    assert len({receipt.versions for receipt in receipts}) == 1
+    assert _counts(server) == {**_ONCE, "DetectedIssue": 2, "GuidanceResponse": 2, "Provenance": 2}
+    assert [stored.resource["status"] for stored in server.repository.current("CarePlan")] == ["draft"]
+
+
+def test_a_server_that_takes_no_abstention_gets_none(server: FhirServer) -> None:
+    """Where neither issue nor response can be held there is nothing to say: no Provenance of nothing is written."""
+    lacking = ("DetectedIssue", "GuidanceResponse")
+    with _client(server, _ReplacedReply(_without(*lacking, server=server))) as client:
+        receipt = submit(client, abstention())
+    assert (receipt.versions, receipt.written, receipt.left_out) == ((), False, lacking)
     assert sum(_counts(server).values()) == 0

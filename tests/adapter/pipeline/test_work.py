@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -42,6 +43,8 @@ from adapter.store.ledger import Ledger
 from adapter.store.vault import Vault
 from adapter.store.workers import WorkerRegister
 from adapter.terminology import load_terminology
+from inference.contract import ContractBreach, ModelInput, ModelOutput
+from tests.fakes.assessments import resources_of
 from tests.fakes.predictors import SensitivePredictor
 from tests.fakes.raw_records import as_raw, raw_record
 from tests.fakes.records import operated
@@ -108,12 +111,18 @@ def work(hospital: Hospital, ledger: Ledger, tmp_path: Path) -> AssessmentWork:
     return work_of(hospital, ledger, tmp_path)
 
 
-def work_of(hospital: Hospital, ledger: Ledger, folder: Path, archive: ImageArchive | None = None) -> AssessmentWork:
+def work_of(
+    hospital: Hospital,
+    ledger: Ledger,
+    folder: Path,
+    archive: ImageArchive | None = None,
+    predictor: SensitivePredictor | None = None,
+) -> AssessmentWork:
     """The real walk over an EHR in memory. archive: None for a site without one."""
     ports = Ports(
         source=hospital,
         archive=archive,
-        predictor=SensitivePredictor(),
+        predictor=predictor or SensitivePredictor(),
         target=hospital,
         files=Vault(folder / "vault", bytes(32)),
         practice=_PRACTICE,
@@ -205,6 +214,34 @@ def test_a_checkpoint_holds_digests_only(work: AssessmentWork) -> None:
         checkpoint = work.run_step(name, _CASE, checkpoint)
         assert checkpoint.keys() == {"case_file"}
         assert len(bytes.fromhex(str(checkpoint["case_file"]))) == 32
+
+
+class _SaysNonsense(SensitivePredictor):
+    """A model whose answer is no probability curve."""
+
+    def predict(self, model_input: ModelInput) -> ModelOutput:
+        raise ContractBreach(f"recurrence of {model_input.static.size} findings holds NaN")
+
+
+def test_a_refused_forecast_is_an_issue_in_the_record_and_no_number(ledger: Ledger, tmp_path: Path) -> None:
+    """F-29: the case abstains, and the EHR is told why: an issue with every input, a failed response, no assessment."""
+    hospital = Hospital(_operated())
+    work = work_of(hospital, ledger, tmp_path, predictor=_SaysNonsense())
+    settled = run(work)
+    assert isinstance(settled, Abstained)
+    assert settled.reason == "invalid-forecast"
+    assert settled.detail.endswith("holds NaN")
+    (sent,) = hospital.sent
+    written = {name: json.loads(content) for name, content in resources_of(sent).items()}
+    assert set(written) == {"Device", "DetectedIssue", "GuidanceResponse", "Provenance"}
+    issue = written["DetectedIssue"]
+    assert (issue["status"], issue["severity"]) == ("final", "high")
+    assert [code["code"] for code in issue["code"]["coding"]] == ["invalid-forecast", "conflicting-data"]
+    assert issue["evidence"]
+    assert written["GuidanceResponse"]["status"] == "failure"
+    assert "probability" not in sent.content.decode().replace("probability curve", "")
+    assert run(work_of(hospital, ledger, tmp_path, predictor=_SaysNonsense())) == settled
+    assert hospital.sent[1].content == sent.content  # law 3: the same refusal, the same bytes
 
 
 def test_a_patient_who_is_not_ours_is_skipped(ledger: Ledger, tmp_path: Path) -> None:
