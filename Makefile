@@ -6,11 +6,10 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 ARGS ?=
-CYCLES ?=
 # Public research data for parity, training and some tests; where it is absent they skip and say so.
 export ADJUVANT_DATA ?= $(realpath ../shared/data)
 
-.PHONY: help setup setup-test demo test test-fast test-real lint bench parity train-setup test-train train evaluate evidence chaos soak lock peers clean
+.PHONY: help setup setup-test demo test test-fast test-real lint bench parity train-setup test-train train evaluate evidence chaos reliability soak lock peers clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -79,8 +78,12 @@ soak: setup-test  ## the service at full speed: memory, files and disk must stay
 
 CYCLES ?= 1000
 SEED ?= 7
-chaos: setup-test  ## kill the service by a seeded plan and judge what the servers hold: make chaos CYCLES=60 SEED=7
-	$(BIN)/python -m tests.faults.chaos --cycles $(CYCLES) --seed $(SEED) --verbose
+FAULTS ?= deaths
+chaos: setup-test  ## disturb the service by a seeded plan and judge what the servers hold: make chaos CYCLES=60 SEED=7
+	$(BIN)/python -m tests.faults.chaos --cycles $(CYCLES) --seed $(SEED) --faults $(FAULTS) --verbose $(ARGS)
+
+reliability: peers  ## run the tests of every fault F-01 to F-50 and write docs/reliability.md
+	$(BIN)/python -m tests.faults.reliability --out docs/reliability.md
 
 lock:  ## resolve the locked requirements again
 	scripts/lock

@@ -9,10 +9,10 @@ from adapter.errors import AdjuvantError
 from adapter.fhir.cohort import find_members
 from adapter.fhir.delivery import OutputMode, unverified_codes
 from adapter.pipeline.practice import Practice
-from adapter.rooms import build_archive, build_client, build_cohort, build_practice, build_predictor
+from adapter.rooms import build_archive, build_client, build_cohort, build_practice, build_predictor, build_vault
 from adapter.settings import Settings
 from adapter.store.database import StoreLock, open_database
-from adapter.store.vault import Vault, create_site_key, read_site_key
+from adapter.store.vault import create_site_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ def _store(settings: Settings) -> str:
         open_database(settings.store.url).dispose()
         if settings.mode is not OutputMode.LIVE and not any(settings.store.vault_folder.glob("*/*")):
             create_site_key(settings.store.key_path)
-        vault = Vault(settings.store.vault_folder, read_site_key(settings.store.key_path))
+        vault = build_vault(settings.store)
         vault.recall(vault.keep(b"adjuvant check"))
     finally:
         lock.release()

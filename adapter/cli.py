@@ -34,7 +34,7 @@ from adapter.fhir.delivery import OutputMode, load_delivery
 from adapter.fhir.policy_export import export_policy
 from adapter.page.html import as_html
 from adapter.page.pdf import as_pdf
-from adapter.page.view import page_of
+from adapter.page.view import landmark_of, page_of
 from adapter.pipeline.case_file import stored_bundle
 from adapter.pipeline.once import STEPS_TO_A_DECISION, STEPS_TO_DELIVERY, assess_once
 from adapter.pipeline.reconcile import Reconciliation
@@ -70,11 +70,11 @@ from adapter.rooms import (
 )
 from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.patients import simulate_courses
-from adapter.service import Service
+from adapter.service import Role, Service
 from adapter.settings import EXAMPLE, Settings, load_settings
 from adapter.store.backup import Manifest, restore_backup, take_backup
 from adapter.store.database import StoreLock
-from adapter.store.ledger import Ledger, LedgerEntry
+from adapter.store.ledger import DELIVERED, Ledger, LedgerEntry
 from adapter.store.vault import key_fingerprint, read_site_key
 from adapter.studio import start_scoring, start_training
 from adapter.terminology import load_terminology
@@ -168,12 +168,15 @@ def demo(
 
 
 @app.command()
-def run(config: Config) -> None:
+def run(
+    config: Config,
+    role: Annotated[Role, typer.Option(help="What this process does; several processes need PostgreSQL.")] = Role.ALL,
+) -> None:
     """Run the service until it is asked to stop (SIGTERM or SIGINT)."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    with Service(load_settings(config)) as service:
+    with Service(load_settings(config), role=role) as service:
         err.print(f"adjuvant runs; health at {service.web.url}/health/ready")
         service.run_until(stopping)
     if service.unfinished:
@@ -479,8 +482,20 @@ def page(
     identity = assessment.removeprefix("RiskAssessment/").removeprefix("ra-")
     with StoreRoom(load_settings(config)) as store:
         bundle = stored_bundle(_case_file_of(store.ledger, identity), store.vault)
-    save.write_bytes(writers[save.suffix](page_of(bundle.content)))
+        newer = _standing_instead(store, identity, landmark_of(bundle.content))
+    save.write_bytes(writers[save.suffix](page_of(bundle.content, newer=newer)))
     err.print(f"wrote {save}")
+
+
+def _standing_instead(store: StoreRoom, assessment_id: str, landmark: datetime) -> str | None:
+    """The patient's assessment delivered last, where it is another one at a landmark that is not earlier."""
+    entry = store.ledger.find_assessment(assessment_id)
+    delivered = store.ledger.list_cases(state=DELIVERED, patient_id=entry.patient_id) if entry else ()
+    newest = delivered[0] if delivered else None
+    if newest is None or newest.case_file is None or newest.assessment_id == assessment_id:
+        return None
+    later = landmark_of(stored_bundle(newest.case_file, store.vault).content) >= landmark
+    return newest.assessment_id if later else None
 
 
 def _case_file_of(ledger: Ledger, assessment_id: str) -> str:
@@ -580,14 +595,14 @@ def model_evaluate(
 
 @model_app.command("score")
 def model_score(
+    dataset: Annotated[str, typer.Option(help="How the tables are written: hancock, tcga_hnsc or radcure.")],
     data: Annotated[Path, typer.Option(help="The folder of the tables.")],
-    layout: Annotated[str, typer.Option(help="How they are written: hancock or tcga_hnsc.")],
     out_file: Annotated[Path, typer.Option("--out", help="The CSV file to write, one row per patient.")],
     bundle: Annotated[Path | None, typer.Option(help="A bundle; the shipped one by default.")] = None,
 ) -> None:
     """Forecast every patient of a table, or say why not; outcomes are not needed, nor is torch."""
     paths = {"--data": data, "--out": out_file, "--bundle": bundle}
-    _end_as(start_scoring(["--layout", layout, *_spelled(paths, {})]))
+    _end_as(start_scoring(["--dataset", dataset, *_spelled(paths, {})]))
 
 
 def _spelled(paths: Mapping[str, Path | None], switches: Mapping[str, bool]) -> list[str]:

@@ -36,9 +36,9 @@ from adapter.pipeline.ports import DecisionPorts, Ports
 from adapter.pipeline.practice import Practice
 from adapter.pipeline.reconcile import Reconciler
 from adapter.pipeline.work import conclude_stored
-from adapter.settings import CohortSettings, Settings
+from adapter.settings import CohortSettings, Settings, StoreSettings
 from adapter.store.backup import require_restored
-from adapter.store.database import open_database
+from adapter.store.database import Database, open_database
 from adapter.store.ledger import Ledger
 from adapter.store.rounds import RoundBook
 from adapter.store.vault import Vault, create_site_key, read_site_key
@@ -158,6 +158,11 @@ def build_archive(settings: Settings) -> Pacs | None:
     )
 
 
+def build_vault(settings: StoreSettings) -> Vault:
+    """The encrypted case files. Raises BadStore where the key is absent, open to others, or not one."""
+    return Vault(settings.vault_folder, read_site_key(settings.key_path), plain=settings.plain_folder)
+
+
 def build_decision(settings: Settings, files: Vault) -> DecisionPorts:
     """What decides a case: the site's tables and the model. Raises BadMapping, BadSettings, BadBundle."""
     return DecisionPorts(files=files, predictor=build_predictor(settings), practice=build_practice(settings))
@@ -165,7 +170,7 @@ def build_decision(settings: Settings, files: Vault) -> DecisionPorts:
 
 def decide_from_store(settings: Settings) -> Callable[[str], StepResult | Transient]:
     """The third step for a process of its own, which gets the digest of a case file and has store, tables and model."""
-    ports = build_decision(settings, Vault(settings.store.vault_folder, read_site_key(settings.store.key_path)))
+    ports = build_decision(settings, build_vault(settings.store))
 
     def decide(case_file_digest: str) -> StepResult | Transient:
         try:
@@ -192,7 +197,7 @@ class StoreRoom:
         try:
             if self._settings.mode is not OutputMode.LIVE and not any(settings.vault_folder.glob("*/*")):
                 create_site_key(settings.key_path)  # never beside case files: they need the key that sealed them
-            self.vault = Vault(settings.vault_folder, read_site_key(settings.key_path))
+            self.vault = build_vault(settings)
         except BaseException:
             self.database.dispose()
             raise
@@ -205,13 +210,20 @@ class StoreRoom:
 
 
 @contextmanager
-def opened_ledger(settings: Settings) -> Iterator[Ledger]:
-    """The ledger alone, for looking and asking; neither key nor case files are needed. Raises BadStore."""
+def opened_database(settings: Settings) -> Iterator[Database]:
+    """The database alone. Raises BadStore."""
     database = open_database(settings.store.url)
     try:
-        yield Ledger(database, wall_clock)
+        yield database
     finally:
         database.dispose()
+
+
+@contextmanager
+def opened_ledger(settings: Settings) -> Iterator[Ledger]:
+    """The ledger alone, for looking and asking; neither key nor case files are needed. Raises BadStore."""
+    with opened_database(settings) as database:
+        yield Ledger(database, wall_clock)
 
 
 class Rooms:

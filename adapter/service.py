@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from functools import partial
 from typing import Self
 from zoneinfo import ZoneInfo
@@ -13,19 +15,31 @@ from zoneinfo import ZoneInfo
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from adapter.domain.outcome import Case, DeadLetter, Settled
+from adapter.breaker import CircuitReport
+from adapter.dicom.limits import Limits as DicomLimits
+from adapter.domain.outcome import Case, Settled
 from adapter.engine.isolation import Apart
 from adapter.engine.queue import CaseQueue, QueueOptions
 from adapter.engine.steps import RetryPolicy
-from adapter.errors import AdjuvantError, Transient, place_of
+from adapter.errors import AdjuvantError, BadSettings, Transient, place_of
+from adapter.fhir.client import FhirClient
 from adapter.pipeline.assess import StepResult
 from adapter.pipeline.reconcile import Reconciliation, night_of
 from adapter.pipeline.retention import expire_case_files
 from adapter.pipeline.watch import Watcher, enqueue_open_cases
-from adapter.pipeline.work import AssessmentWork, Watching
-from adapter.rooms import Rooms, build_cohort, build_reconciler, decide_from_store, wall_clock
+from adapter.pipeline.work import AssessmentWork, Watching, give_up
+from adapter.rooms import (
+    Rooms,
+    build_client,
+    build_cohort,
+    build_reconciler,
+    decide_from_store,
+    opened_database,
+    wall_clock,
+)
 from adapter.settings import Settings
-from adapter.store.database import StoreLock
+from adapter.store.database import Database, StoreLock
+from adapter.store.ledger import Ledger
 from adapter.store.rounds import RoundBook
 from adapter.store.watermark import WatermarkStore
 from adapter.store.workers import WorkerRegister
@@ -35,7 +49,27 @@ from adapter.web.server import WebServer
 _MISSED_POLLS = 5
 _RECONCILE_TICK_SECONDS = 300.0
 _STOP_SECONDS = 2.0
+_LOOK_SECONDS = 5.0
 _log = structlog.get_logger()
+
+
+class Role(StrEnum):
+    """What one process does. On SQLite one does all; on PostgreSQL there may be many, of every kind."""
+
+    ALL = "all"
+    WATCH = "watch"  # looks at the EHR and asks for cases
+    WORK = "work"  # runs cases
+    WEB = "web"  # health and metrics only
+
+    @property
+    def watches(self) -> bool:
+        """Whether it looks at the EHR."""
+        return self in {Role.ALL, Role.WATCH}
+
+    @property
+    def works(self) -> bool:
+        """Whether it runs cases."""
+        return self in {Role.ALL, Role.WORK}
 
 
 class Service:
@@ -45,61 +79,90 @@ class Service:
         self,
         settings: Settings,
         *,
+        role: Role = Role.ALL,
         watching: Watching | None = None,
         clock: Callable[[], datetime] = wall_clock,
     ) -> None:
-        """watching: sees each step of each case, for progress."""
+        """watching: sees each step of each case, for progress. Raises BadSettings for a role that needs PostgreSQL."""
+        if role in {Role.WATCH, Role.WORK} and not settings.store.url.startswith("postgres"):
+            raise BadSettings(f"role {role} needs store.url on PostgreSQL: on SQLite one process does everything")
         self._settings = settings
+        self._role = role
         self._watching: Watching = watching or log_progress
         self._clock = clock
-        self._complaint: str | None = "starting"
+        self._complaint: str | None = "starting" if role.watches else None
         self._polled_well = clock()
         self._polled: datetime | None = None
+        self._circuits: Callable[[], tuple[CircuitReport, ...]] = tuple  # none, for one that only shows
         self._stack = ExitStack()
         self._polling = threading.Lock()
+        self._looking = threading.Lock()
         self._reconciling = threading.Lock()
         self._ending = threading.Event()
 
     def __enter__(self) -> Self:
         """Start everything, or raise the named error of the first thing that cannot; then nothing is left running."""
-        settings = self._settings
         with ExitStack() as opening:
-            lock = StoreLock(settings.store.folder)
-            opening.callback(lock.release)
-            self.rooms = opening.enter_context(Rooms(settings, self._clock))
-            self.rooms.store.vault.sweep()
-            if self.rooms.archive is not None:
-                self.rooms.archive.sweep()
-            self._look_at_the_ehr()
-            self._apart = opening.enter_context(
-                Apart(
-                    partial(decide_from_store, settings),
-                    processes=settings.watch.workers,
-                    seconds=settings.watch.decide_seconds,
-                    memory_bytes=int(settings.watch.decide_memory_gib * 2**30),
-                )
-            )
-            work = AssessmentWork(
-                self.rooms.ports,
-                self.rooms.store.ledger,
-                retries=RetryPolicy(attempts=settings.watch.attempts),
-                wait=self._wait,
-                watching=self._watching,
-                decide=self._decide_apart,
-            )
-            workers = WorkerRegister(self.rooms.store.database)
-            options = QueueOptions(workers=settings.watch.workers, quiet_seconds=settings.watch.quiet_seconds)
-            self.queue = opening.enter_context(CaseQueue(self.rooms.store.database, work, options, workers))
-            feed = WatermarkStore(self.rooms.store.database, settings.fhir.base_url)
-            self._watcher = Watcher(self.rooms.client, build_cohort(settings.cohort), feed)
-            self._reconciler = build_reconciler(settings, self.rooms.client, self.rooms.store)
-            self._book = RoundBook(self.rooms.store.database, settings.fhir.base_url)
-            app = create_health_app(self.rooms.store.ledger.counts, self.complaints, self.vitals)
-            web = WebServer(app, host=settings.web.bind, port=settings.web.port)
+            database = self._open_store(opening)
+            self._ledger = Ledger(database, self._clock)
+            self._book = RoundBook(database, self._settings.fhir.base_url)
+            if self._role.watches:
+                self._open_watch(opening, database)
+            if self._role.works:
+                self._open_queue(opening, database)
+            app = create_health_app(self._ledger.counts, self.complaints, self.vitals)
+            web = WebServer(app, host=self._settings.web.bind, port=self._settings.web.port)
             self.web = opening.enter_context(web)
-            self._enqueue_open()
+            if self._role.works:
+                self._enqueue_open()
             self._stack = opening.pop_all()
         return self
+
+    def _open_store(self, opening: ExitStack) -> Database:
+        """All that a case needs, for those who work; for the others the database alone."""
+        settings = self._settings
+        if not self._role.works:
+            return opening.enter_context(opened_database(settings))
+        lock = StoreLock(settings.store.folder)
+        opening.callback(lock.release)
+        self.rooms = opening.enter_context(Rooms(settings, self._clock))
+        self._circuits = self.rooms.circuits
+        self.rooms.store.vault.sweep()
+        if self.rooms.archive is not None:
+            self.rooms.archive.sweep()
+        return self.rooms.store.database
+
+    def _open_watch(self, opening: ExitStack, database: Database) -> None:
+        settings = self._settings
+        if self._role.works:
+            client = self.rooms.client
+        else:
+            client = opening.enter_context(build_client(settings))
+            self._circuits = lambda: (client.circuit(),)
+        self._look_at_the_ehr(client)
+        self._watcher = Watcher(client, build_cohort(settings.cohort), WatermarkStore(database, settings.fhir.base_url))
+
+    def _open_queue(self, opening: ExitStack, database: Database) -> None:
+        settings = self._settings
+        apart = opening.enter_context(
+            Apart(
+                partial(decide_from_store, settings),
+                processes=settings.watch.workers,
+                seconds=settings.watch.decide_seconds,
+                memory_bytes=int(settings.watch.decide_memory_gib * 2**30),
+            )
+        )
+        work = AssessmentWork(
+            self.rooms.ports,
+            self._ledger,
+            retries=RetryPolicy(attempts=settings.watch.attempts),
+            wait=self._wait,
+            watching=self._watching,
+            decide=partial(_decide_apart, apart),
+        )
+        options = QueueOptions(workers=settings.watch.workers, quiet_seconds=settings.watch.quiet_seconds)
+        self.queue = opening.enter_context(CaseQueue(database, work, options, WorkerRegister(database)))
+        self._reconciler = build_reconciler(settings, self.rooms.client, self.rooms.store)
 
     def __exit__(self, *_: object) -> None:
         """Stop within ten seconds: no new poll, steps in flight finish or are repeated at the next start."""
@@ -110,7 +173,8 @@ class Service:
         with self._polling:
             try:
                 cases = self._watcher.poll()
-                self._enqueue_open()
+                if self._role.works:
+                    self._enqueue_open()
             except Exception as error:
                 self._complaint = _named(error)
                 _log.warning("poll failed", error=self._complaint)
@@ -119,11 +183,19 @@ class Service:
             self._polled_well = self._polled = self._clock()
             return len(cases)
 
+    def look_for_work(self) -> None:
+        """Take up what others asked for: a watcher, an operator, or an engine that lost a case."""
+        try:
+            self._enqueue_open()
+        except Exception as error:
+            _log.warning("open cases could not be looked for", error=_named(error))
+
     def expire(self) -> int:
         """Remove the case files whose retention time is over; returns how many."""
         before = self._clock() - timedelta(days=self._settings.store.retention_days)
         try:
-            return expire_case_files(self.rooms.store.ledger, self.rooms.store.vault, before)
+            self.rooms.store.vault.sweep_interrupted(self._clock() - timedelta(days=1))
+            return expire_case_files(self._ledger, self.rooms.store.vault, before)
         except Exception as error:
             _log.warning("case files were not expired", error=_named(error))
             return 0
@@ -133,7 +205,8 @@ class Service:
 
         Whatever fails is said in the log and tried again: polls and cases go on.
         """
-        if self._polled is None or not self._reconciling.acquire(blocking=False):
+        first_poll_is_due = self._role.watches and self._polled is None
+        if first_poll_is_due or not self._reconciling.acquire(blocking=False):
             return None
         try:
             zone = ZoneInfo(self._settings.fhir.time_zone)
@@ -151,20 +224,18 @@ class Service:
         return result
 
     def run_until(self, stopping: threading.Event) -> None:
-        """Poll at the configured pace until asked to stop."""
+        """Poll, and look for work, at the configured pace until asked to stop."""
         scheduler = BackgroundScheduler(timezone=UTC)
         # the tick only asks; all work is enqueued by id, so a missed or doubled tick changes nothing
-        scheduler.add_job(
-            self.poll,
-            "interval",
-            seconds=self._settings.watch.poll_seconds,
-            max_instances=1,
-            coalesce=True,
-            next_run_time=self._clock(),
-        )
-        scheduler.add_job(self.expire, "interval", days=1, coalesce=True, next_run_time=self._clock())
-        # often enough to catch up after an outage; the night's name makes a round happen once
-        scheduler.add_job(self.reconcile, "interval", seconds=_RECONCILE_TICK_SECONDS, max_instances=1, coalesce=True)
+        every = partial(scheduler.add_job, trigger="interval", max_instances=1, coalesce=True)
+        poll_seconds = self._settings.watch.poll_seconds
+        if self._role.watches:
+            every(self.poll, seconds=poll_seconds, next_run_time=self._clock())
+        if self._role.works:
+            every(self.look_for_work, seconds=min(poll_seconds, _LOOK_SECONDS))
+            # often enough to catch up after an outage; the night's name makes a round happen once
+            every(self.reconcile, seconds=_RECONCILE_TICK_SECONDS)
+            every(self.expire, days=1, next_run_time=self._clock())
         scheduler.start()
         try:
             stopping.wait()
@@ -182,54 +253,54 @@ class Service:
     def complaints(self) -> tuple[str, ...]:
         """What keeps the service from its work now."""
         found = [] if self._complaint is None else [self._complaint]
+        if self._role.works and shutil.disk_usage(self._settings.store.folder).free < DicomLimits().free_bytes:
+            found.append("the disk of the data folder is full: no image is received")
         silent = self._clock() - self._polled_well
-        if silent > timedelta(seconds=_MISSED_POLLS * self._settings.watch.poll_seconds):
+        if self._role.watches and silent > timedelta(seconds=_MISSED_POLLS * self._settings.watch.poll_seconds):
             found.append(f"no look at the EHR ended well since {self._polled_well.isoformat(timespec='seconds')}")
         return tuple(found)
 
     def vitals(self) -> Vitals:
         """What a monitor sees besides."""
-        ledger = self.rooms.store.ledger
         return Vitals(
             polled=self._polled,
             reconciled=self._book.ended(),
-            oldest_waiting=ledger.oldest_waiting(),
-            endings=ledger.endings(),
-            circuits=self.rooms.circuits(),
+            oldest_waiting=self._ledger.oldest_waiting(),
+            endings=self._ledger.endings(),
+            circuits=self._circuits(),
         )
 
     @property
     def unfinished(self) -> tuple[str, ...]:
         """What is in flight; after the exit: what did not stop in time and must not hold the process."""
+        cases = sorted(self.queue.unfinished) if self._role.works else ()
         poll = ("poll",) if self._polling.locked() else ()
         reconciliation = ("reconciliation",) if self._reconciling.locked() else ()
-        return (*sorted(self.queue.unfinished), *poll, *reconciliation)
-
-    def _decide_apart(self, case_file_digest: str) -> StepResult:
-        answer = self._apart.ask(case_file_digest)
-        if isinstance(answer, Transient):
-            raise answer
-        return answer
+        return (*cases, *poll, *reconciliation)
 
     def _wait(self, seconds: float) -> bool:
         return self.queue.pause(seconds)
 
     def _enqueue_open(self) -> None:
-        enqueue_open_cases(self.queue, self.rooms.store.ledger, self._give_up)
+        with self._looking:
+            enqueue_open_cases(self.queue, self._ledger, lambda case: give_up(case, self._ledger))
 
-    def _give_up(self, case: Case) -> None:
-        """The engine ended the case before it could settle itself: close it, so that the next revision runs."""
-        self.rooms.store.ledger.record(case, DeadLetter(reason="engine-gave-up", detail=case.case_id))
-
-    def _look_at_the_ehr(self) -> None:
+    def _look_at_the_ehr(self, client: FhirClient) -> None:
         """Say what the EHR lacks. One that is down now is a complaint, not a reason to stay down ourselves."""
         try:
-            gaps = self.rooms.client.capabilities().gaps()
+            gaps = client.capabilities().gaps()
         except Transient as error:
             self._complaint = f"{type(error).__name__}: {error}"
             return
         if gaps:
             _log.warning("the EHR lacks what is needed", gaps=list(gaps))
+
+
+def _decide_apart(apart: Apart[StepResult | Transient], case_file_digest: str) -> StepResult:
+    answer = apart.ask(case_file_digest)
+    if isinstance(answer, Transient):
+        raise answer
+    return answer
 
 
 def _named(error: Exception) -> str:

@@ -121,17 +121,33 @@ class ModelSettings(_Section):
 
 
 class StoreSettings(_Section):
-    """`[store]`: ledger, queue and encrypted case files, and for how many days a settled case keeps its files."""
+    """`[store]`: ledger, queue and encrypted case files, and for how many days a settled case keeps its files.
+
+    folder: of one process alone. shared_vault: where several workers on one PostgreSQL keep the case files, all with
+    the same key_file; a case that one of them began is then continued by another.
+    """
 
     url: str = "sqlite:///data/adjuvant.db"
     folder: Path = Path("data")
+    shared_vault: Path | None = None
     key_file: Path | None = None
     retention_days: Annotated[int, Field(ge=1)] = 3650
+
+    @model_validator(mode="after")
+    def _one_key_for_all(self) -> Self:
+        if self.shared_vault is not None and self.key_file is None:
+            raise ValueError("shared_vault needs key_file: all who share it seal with one key")
+        return self
 
     @property
     def vault_folder(self) -> Path:
         """Where the encrypted case files lie."""
-        return self.folder / "vault"
+        return self.shared_vault or self.folder / "vault"
+
+    @property
+    def plain_folder(self) -> Path:
+        """Where the case files that are being read lie in plain; empty whenever nothing is read."""
+        return self.folder / "plain"
 
     @property
     def inbox_folder(self) -> Path:

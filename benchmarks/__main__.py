@@ -7,10 +7,10 @@ import os
 import platform
 from pathlib import Path
 
-from benchmarks import idle, pull, retrieve, score, throughput, volume, waiting
+from benchmarks import idle, outputs, pull, retrieve, score, throughput, volume, waiting
 from benchmarks.rows import Row
 
-_SUITES = (pull, retrieve, volume, score, idle, waiting, throughput)
+_SUITES = (pull, retrieve, volume, score, outputs, idle, waiting, throughput)
 
 
 def main() -> None:

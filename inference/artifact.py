@@ -18,6 +18,7 @@ MANIFEST = "manifest.json"
 GRAPH = "risk.onnx"
 ENCODER = "image_encoder.onnx"
 GOLDEN = "golden.json"
+CARD = "model_card.md"
 FORMAT = 1
 OPSET = 20
 _KINDS = frozenset({"real", "simulated"})
@@ -119,6 +120,9 @@ def load_bundle(folder: Path) -> Bundle:
             version=contract.model_version,
             digest=hashlib.sha256(content).hexdigest(),
             training_data=str(manifest["training_data_kind"]),
+            opset=OPSET,
+            contract_digest=contract.schema_sha256,
+            card=_card(folder, manifest),
         ),
         contract=contract,
         graph=checked[GRAPH],
@@ -127,6 +131,11 @@ def load_bundle(folder: Path) -> Bundle:
         about=manifest,
         folder=folder,
     )
+
+
+def _card(folder: Path, manifest: Mapping[str, object]) -> str:
+    """The model card, where the manifest vouches for one; a card of unknown origin is none."""
+    return _checked(folder, CARD, manifest).decode() if CARD in _mapping(manifest, "files") else ""
 
 
 def _read(path: Path) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,9 +161,16 @@ class ModelOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleIdentity:
-    """Which bundle spoke. digest: SHA-256 of its manifest, hexadecimal. training_data: `real` or `simulated`."""
+    """Which bundle spoke. digest: SHA-256 of its manifest, hexadecimal. training_data: `real` or `simulated`.
+
+    opset: ONNX operator set of its graph. contract_digest: SHA-256 of its contract, hexadecimal. card: its model card,
+    Markdown. None or empty where a bundle does not tell.
+    """
 
     name: str
     version: str
     digest: str
     training_data: str
+    opset: int | None = None
+    contract_digest: str | None = None
+    card: str = field(default="", repr=False)

@@ -17,7 +17,7 @@ from tests.peers.orthanc import Orthanc, Secured, start_orthanc
 from tests.peers.postgresql import Postgresql, start_postgresql
 from tests.peers.process import PeerMissing, require_tool
 
-_PEERS = {"hapi", "orthanc", "dcmqrscp", "postgresql", "chromium_path", "own_orthanc"}
+_PEERS = {"hapi", "orthanc", "dcmqrscp", "postgresql", "own_postgresql", "chromium_path", "own_orthanc"}
 _PEERS_REQUIRED = os.environ.get("CI") == "true" or os.environ.get("ADJUVANT_REQUIRE_PEERS") == "1"
 _Peer = TypeVar("_Peer")
 
@@ -82,6 +82,14 @@ def dcmqrscp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dcmqrscp]:
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgresql]:
     """A PostgreSQL cluster, one for the whole run."""
     server = _started(start_postgresql, tmp_path_factory.mktemp("postgresql"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_postgresql(tmp_path: Path) -> Iterator[Postgresql]:
+    """A PostgreSQL cluster for one test alone, which may restart it."""
+    server = _started(start_postgresql, tmp_path)
     yield server
     server.stop()
 

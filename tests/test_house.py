@@ -40,7 +40,7 @@ _DOORS = {
     "reportlab": {"adapter/page"},
 }
 _CLOCK_ROOMS = {"adapter/rooms.py", "adapter/cli.py", "adapter/sandbox"}
-_CORE = ("adapter/domain", "adapter/features", "adapter/decision", "adapter/fhir/decode.py", "adapter/fhir/encode.py")
+_CORE = ("adapter/domain", "adapter/features", "adapter/decision", "adapter/fhir/decode.py", "adapter/fhir/encode")
 _FORBIDDEN_NAMES = {"util", "utils", "helpers", "common", "misc", "base"}
 
 

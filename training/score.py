@@ -1,4 +1,4 @@
-"""Score the patients of a table: `python -m training.score --data FOLDER --layout hancock --out FILE.csv`.
+"""Score the patients of a table: `python -m training.score --dataset hancock --data FOLDER --out FILE.csv`.
 
 The table needs no outcomes, so that anyone can score patients whom the model's makers never saw. It is read, cut at
 the decision landmark and assembled by the code that serves. Needs no torch.
@@ -24,7 +24,7 @@ from adapter.terminology import Terminology, load_terminology
 from inference.artifact import load_bundle, shipped_bundle
 from inference.contract import BundleRefused, ContractBreach, ModelContract, ModelInput
 from inference.predictor import ForecastTable, Predictor
-from training.cohorts import hancock, tcga_hnsc
+from training.cohorts import hancock, radcure, tcga_hnsc
 from training.cohorts.cohort import CohortEntry
 from training.cohorts.landmarks import decision_standing
 
@@ -34,36 +34,38 @@ _OUTCOMES = {"recurrence": 0, "death": 2}  # row of the band
 _NUMBERS = tuple(
     f"risk_{outcome}_{year}y{end}" for outcome in _OUTCOMES for year in YEARS for end in ("", "_low", "_high")
 )
-COLUMNS = ("patient_id", *_NUMBERS, "typicality", "abstained")
+COLUMNS = ("patient_id", *_NUMBERS, "typicality", "abstained", "reason")
+_YES, _NO = "true", "false"
 BATCH = 256
 Row: TypeAlias = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class Dataset:
     """A way to write a table of patients. files: what the folder must hold."""
 
     files: tuple[str, ...]
     read: Callable[[Path, Terminology], Iterable[CohortEntry]]
 
 
-LAYOUTS: Mapping[str, Layout] = {
-    "hancock": Layout(files=hancock.RECORD_FILES, read=hancock.read_hancock_entries),
-    "tcga_hnsc": Layout(files=tcga_hnsc.RECORD_FILES, read=tcga_hnsc.read_tcga_entries),
+DATASETS: Mapping[str, Dataset] = {
+    "hancock": Dataset(files=hancock.RECORD_FILES, read=hancock.read_hancock_entries),
+    "tcga_hnsc": Dataset(files=tcga_hnsc.RECORD_FILES, read=tcga_hnsc.read_tcga_entries),
+    "radcure": Dataset(files=radcure.RECORD_FILES, read=radcure.read_radcure_entries),
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 when the file is written, 1 where a file is missing, cannot be read, or the bundle is refused."""
     options = _options(arguments)
-    layout = LAYOUTS[options.layout]
-    folder = options.data / options.layout if (options.data / options.layout).is_dir() else options.data
-    missing = [name for name in layout.files if not (folder / name).is_file()]
+    dataset = DATASETS[options.dataset]
+    folder = options.data / options.dataset if (options.data / options.dataset).is_dir() else options.data
+    missing = [name for name in dataset.files if not (folder / name).is_file()]
     if missing:
-        return _refuse(f"{folder} has no file {missing[0]}: a table in the layout {options.layout} has one")
+        return _refuse(f"{folder} has no file {missing[0]}: tables written as {options.dataset} have one")
     try:
         predictor = Predictor(load_bundle(options.bundle or shipped_bundle()))
-        scored, rows = write_scores(options.out, layout.read(folder, load_terminology()), predictor)
+        scored, rows = write_scores(options.out, dataset.read(folder, load_terminology()), predictor)
     except BundleRefused as error:
         return _refuse(f"the model bundle is refused: {error}")
     except KeyError as error:
@@ -81,7 +83,7 @@ def write_scores(path: Path, entries: Iterable[CohortEntry], predictor: Predicto
         writer.writeheader()
         writer.writerows(rows)
     draft.rename(path)
-    return sum("abstained" not in row for row in rows), len(rows)
+    return sum(row["abstained"] == _NO for row in rows), len(rows)
 
 
 def score(entries: Iterable[CohortEntry], predictor: Predictor) -> Iterator[Row]:
@@ -95,9 +97,9 @@ def score(entries: Iterable[CohortEntry], predictor: Predictor) -> Iterator[Row]
         numbers = iter(_numbers(known, predictor))
         for entry, model_input in zip(batch, inputs, strict=True):
             if isinstance(model_input, ModelInput):
-                yield {"patient_id": entry.key, **next(numbers)}
+                yield {"patient_id": entry.key, **next(numbers), "abstained": _NO}
             else:
-                yield {"patient_id": entry.key, "abstained": model_input}
+                yield {"patient_id": entry.key, "abstained": _YES, "reason": model_input}
 
 
 def _input_of(entry: CohortEntry, contract: ModelContract) -> ModelInput | str:
@@ -144,8 +146,8 @@ def _refuse(sentence: str) -> int:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.score", description=__doc__)
+    parser.add_argument("--dataset", choices=sorted(DATASETS), required=True, help="how the tables are written")
     parser.add_argument("--data", type=Path, required=True, help="folder of the tables, or one that holds it by name")
-    parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True, help="how the tables are written")
     parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")
     parser.add_argument("--bundle", type=Path, help="a bundle; the shipped one by default")
     return parser.parse_args(arguments)

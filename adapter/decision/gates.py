@@ -34,6 +34,26 @@ _REFUSED_VALUES = frozenset(
         "unknown-value",
     }
 )
+# Every code under which a gate stops; each has its row in delivery.toml.
+STOP_CODES = frozenset(
+    {
+        "adjuvant-question-closed",
+        "benefit-not-given",
+        "distribution-not-given",
+        "inputs-missing",
+        "no-allowed-action",
+        "no-clear-benefit",
+        "no-overlap",
+        "no-prediction",
+        "out-of-distribution",
+        "out-of-scope",
+        "overlap-not-given",
+        "risk-group-unknown",
+        "scope-unknown",
+        "single-allowed-action",
+        "units-refused",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

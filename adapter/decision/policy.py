@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import TypeVar
 
 from adapter.decision.rules import Compared, Condition, Every, OneOf, Relation, Some, Unless, features_of
 from adapter.decision.tables import (
@@ -243,7 +244,7 @@ class Policy:
 
     def action(self, code: str) -> Action:
         """Return the row of one action. Raises KeyError for an action outside the closed set."""
-        return {action.code: action for action in self.actions}[code]
+        return _row_of(self.actions, code)
 
     def names_of_conditions(self) -> Mapping[int, str]:
         """The rule each condition belongs to, by the object's id: a row that names a rule holds its very condition."""
@@ -251,7 +252,17 @@ class Policy:
 
     def visit(self, activity: str) -> Visit:
         """Return the row of one follow-up activity. Raises KeyError for one that is not in the table."""
-        return {visit.code: visit for visit in self.visits}[activity]
+        return _row_of(self.visits, activity)
+
+
+_Row = TypeVar("_Row", Action, Visit)
+
+
+def _row_of(rows: Iterable[_Row], code: str) -> _Row:
+    for row in rows:
+        if row.code == code:
+            return row
+    raise KeyError(code)
 
 
 def load_policy(mappings_folder: Path | None = None, site_folder: Path | None = None) -> Policy:

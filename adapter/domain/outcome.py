@@ -61,11 +61,28 @@ class TransactionBundle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteReceipt:
-    """The versions the server now holds for what we wrote; written is False where all were already there."""
+    """The versions the server now holds for what we wrote; written is False where all were already there.
+
+    left_out: what the server does not let us do, by name. superseded: versions of older assessments, or of this one,
+    that were marked now. kept: such as somebody else has touched, and that stay as they are.
+    """
 
     assessment_id: str
     versions: tuple[ResourceVersion, ...]
     written: bool
+    left_out: tuple[str, ...] = ()
+    superseded: tuple[ResourceVersion, ...] = ()
+    kept: tuple[ResourceVersion, ...] = ()
+
+    @property
+    def remarks(self) -> str:
+        """What a person should know beside the versions; empty where all went as it should."""
+        said = [
+            (self.left_out, "left out, the server does not offer"),
+            (self.superseded, "marked as superseded"),
+            (self.kept, "outdated but touched by somebody else, kept"),
+        ]
+        return "; ".join(f"{words}: {', '.join(map(str, what))}" for what, words in said if what)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
 
@@ -85,12 +85,19 @@ class CumulativeIncidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelIdentity:
-    """Which model spoke. training_data: `real` or `simulated`; digest: SHA-256 of the manifest, hexadecimal."""
+    """Which model spoke. training_data: `real` or `simulated`; digest: SHA-256 of the manifest, hexadecimal.
+
+    opset: of its ONNX graph. contract_digest: SHA-256 over what it takes in, hexadecimal. card: the model card,
+    Markdown. What a bundle does not tell is None or empty.
+    """
 
     name: str
     version: str
     digest: str
     training_data: str
+    opset: int | None = None
+    contract_digest: str | None = None
+    card: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

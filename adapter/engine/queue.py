@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -34,12 +33,12 @@ from sqlalchemy.orm import Session, sessionmaker
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case
 from adapter.engine.steps import Interrupted
-from adapter.engine.takeover import Heartbeat, Takeover, Workers
+from adapter.engine.takeover import Heartbeat, Takeover, Workers, new_executor_id
 from adapter.errors import BadStore, StoreUnavailable
 
 QUEUE = "patients"
 STEPS = ("gather", "retrieve", "decide", "deliver")
-ENGINE_VERSION = "1"  # raised only when a running case could not be continued by newer code
+ENGINE_VERSION = "1"  # no dash; raised only when a running case could not be continued by newer code
 Checkpoint = Mapping[str, object]
 """What one step hands to the next: ids and digests. The key `settled` ends the case."""
 
@@ -101,7 +100,7 @@ class CaseQueue:
         self._options = options
         self._workers = workers
         self._stopping = threading.Event()
-        self._executor = str(uuid.uuid4())  # fresh per process: a restart is told apart from its predecessor
+        self._executor = new_executor_id(ENGINE_VERSION)
         self._datasource: SQLAlchemyDatasource | None = None
         self._case: Callable[[str, int], None] | None = None
         self._running: set[str] = set()
@@ -123,6 +122,7 @@ class CaseQueue:
                     executor_id=self._executor,
                     queue=QUEUE,
                     may_continue=lambda workflow_id, steps: self._work.may_continue(_case_of(workflow_id), steps),
+                    in_hand=lambda: self.unfinished,
                 )
                 beat = partial(self._workers.beat, self._executor)
                 opening.enter_context(Heartbeat(beat, takeover.take_over))

@@ -7,7 +7,10 @@ no further, so at most the step in flight happens twice. Source: design, section
 from __future__ import annotations
 
 import threading
+import uuid
+from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
 import structlog
@@ -17,6 +20,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from adapter.errors import StoreUnavailable
 
 BEAT_SECONDS = 3.0
+_LOOKS_UNTIL_STRANDED = 5  # as long as a worker may be silent
+
+
+def new_executor_id(version: str) -> str:
+    """Fresh per process, so that a restart is told apart from its predecessor; tells the engine's version."""
+    return f"{version}-{uuid.uuid4()}"
+
+
+def version_of(executor_id: str) -> str:
+    """Of the engine that runs in the process."""
+    return executor_id.partition("-")[0]
 
 
 class Workers(Protocol):
@@ -34,6 +48,9 @@ class Workers(Protocol):
     def living(self, executor_id: str) -> frozenset[str]:
         """Who runs cases now, the asker included."""
 
+    def only_reaper(self) -> AbstractContextManager[bool]:
+        """Whether no other process takes over cases while the block runs."""
+
     def left_in_order(self, executor_id: str) -> bool:
         """Whether the process said goodbye."""
 
@@ -42,22 +59,65 @@ class Takeover:
     """What one worker does for the cases of dead ones."""
 
     def __init__(
-        self, workers: Workers, *, executor_id: str, queue: str, may_continue: Callable[[str, int], bool]
+        self,
+        workers: Workers,
+        *,
+        executor_id: str,
+        queue: str,
+        may_continue: Callable[[str, int], bool],
+        in_hand: Callable[[], frozenset[str]],
     ) -> None:
-        """may_continue: asked with workflow id and finished steps where a worker died; False closes the case."""
+        """may_continue: asked with workflow id and finished steps where a worker died; False closes the case.
+
+        in_hand: the workflow ids that a thread of this process runs now.
+        """
         self._workers = workers
         self._executor_id = executor_id
         self._queue = queue
         self._may_continue = may_continue
+        self._in_hand = in_hand
+        self._looks: Counter[str] = Counter()
+        self._living: frozenset[str] = frozenset()
 
     def take_over(self) -> int:
-        """Put every case of a dead worker back on its queue, to go on after its last checkpoint; returns how many."""
+        """Put every case of a dead worker back on its queue, to go on after its last checkpoint; returns how many.
+
+        So too a case of our own that no thread runs any more, as where the disk was full when it should be written.
+        """
+        with self._workers.only_reaper() as alone:
+            return self._reap() if alone else 0
+
+    def _reap(self) -> int:
         living = self._workers.living(self._executor_id)
+        if living != self._living:
+            self._living = living
+            self._end_what_nobody_can_run({version_of(executor_id) for executor_id in living})
         running = DBOS.list_workflows(status="PENDING", queue_name=self._queue, load_input=False, load_output=False)
         orphans = [status for status in running if status.executor_id not in living]
         for orphan in orphans:
             self._adopt(orphan.workflow_id, orphan.executor_id or "")
-        return len(orphans)
+        stranded = self._stranded([one.workflow_id for one in running if one.executor_id == self._executor_id])
+        for workflow_id in stranded:
+            DBOS.resume_workflow(workflow_id, queue_name=self._queue)
+        return len(orphans) + len(stranded)
+
+    def _end_what_nobody_can_run(self, versions: set[str]) -> None:
+        """After an upgrade that cannot go on with old cases: end them in the engine, and they are asked for again."""
+        unfinished = DBOS.list_workflows(
+            status=["ENQUEUED", "PENDING", "DELAYED"], queue_name=self._queue, load_input=False, load_output=False
+        )
+        for status in unfinished:
+            if status.app_version not in {None, *versions}:
+                DBOS.cancel_workflow(status.workflow_id)
+
+    def _stranded(self, ours: list[str]) -> list[str]:
+        """Those that no thread of ours ran at each of the last looks; a case just begun or just ended is not one."""
+        in_hand = self._in_hand()
+        self._looks = Counter({one: self._looks[one] + 1 for one in ours if one not in in_hand})
+        stranded = [one for one, looks in self._looks.items() if looks >= _LOOKS_UNTIL_STRANDED]
+        for one in stranded:
+            del self._looks[one]
+        return stranded
 
     def _adopt(self, workflow_id: str, executor_id: str) -> None:
         if not self._workers.left_in_order(executor_id):

@@ -8,17 +8,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
+from adapter.decision.gates import STOP_CODES
 from adapter.decision.policy import Coding, Policy, coding_of
 from adapter.decision.tables import SHIPPED, CodeRow, read_table, typed_table
 from adapter.domain.risk import Outcome
 from adapter.errors import BadMapping
 
-_SYSTEMS = frozenset({"assessment", "action", "code", "mode", "model", "device", "digest", "version", "policy"})
-_CODES = frozenset({"ai_asserted", "create", "author", "assess_plan", "device_type"})
-_TEXTS = frozenset({"method", "prognosis", "plan", "limits", "review", "effects", "adapted", "drivers"})
+_SYSTEMS = frozenset(
+    {"assessment", "action", "code", "mode", "model", "device", "digest", "version", "policy", "feature"}
+)
+_CODES = frozenset(
+    {
+        "ai_asserted",
+        "create",
+        "author",
+        "assess_plan",
+        "device_type",
+        "device_kind",
+        "model_card",
+        "model_card_markdown",
+        "approve",
+    }
+)
+_TEXTS = frozenset(
+    {"method", "prognosis", "plan", "limits", "review", "effects", "adapted", "drivers", "task", "board"}
+)
 
 
 class OutputMode(Enum):
@@ -38,6 +56,15 @@ class _NamedCodeRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     code: CodeRow
 
 
+class _IssueRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    kind: Literal["insufficient-data", "out-of-distribution", "out-of-scope", "conflicting-data", "settled"]
+    severity: Literal["high", "moderate", "low"] | None = None
+
+
+class _ReviewTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    days: Annotated[int, msgspec.Meta(ge=1)]
+
+
 class _DeliveryTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     systems: dict[str, str]
     labels: dict[str, str]
@@ -45,6 +72,9 @@ class _DeliveryTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     text: dict[str, str]
     outcomes: dict[str, _OutcomeRow]
     codes: dict[str, _NamedCodeRow]
+    issues: dict[str, _IssueRow]
+    resource_types: dict[str, str]
+    review: _ReviewTable
 
 
 class _GroupRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,10 +104,20 @@ class OutcomeWording:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IssueWording:
+    """What a gate's stop is to a reader. severity: of FHIR R4 DetectedIssue; None where nothing is at issue."""
+
+    kind: str
+    severity: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """The wording of what we write. systems, texts, codes: by the key of delivery.toml.
 
-    drivers: the rows of drivers.toml, in order. digest: SHA-256, hexadecimal, over both tables.
+    issues: by the code of the gate's stop. resource_types: what a missing feature would be sent as, where that is no
+    Observation. review_days: from the landmark until a clinician should have looked. drivers: the rows of drivers.toml,
+    in order. digest: SHA-256, hexadecimal, over both tables.
     """
 
     systems: Mapping[str, str]
@@ -86,6 +126,9 @@ class Delivery:
     texts: Mapping[str, str]
     outcomes: Mapping[Outcome, OutcomeWording]
     codes: Mapping[str, Coding]
+    issues: Mapping[str, IssueWording]
+    resource_types: Mapping[str, str]
+    review_days: int
     drivers: tuple[DriverGroup, ...]
     digest: str
 
@@ -107,6 +150,7 @@ def load_delivery(mappings_folder: Path | None = None, site_folder: Path | None 
         ("text", table.text, _TEXTS),
         ("outcomes", table.outcomes, outcomes),
         ("codes", table.codes, _CODES),
+        ("issues", table.issues, STOP_CODES),
     ):
         if given.keys() != wanted:
             named = ", ".join(sorted(given.keys() ^ wanted))
@@ -124,6 +168,9 @@ def load_delivery(mappings_folder: Path | None = None, site_folder: Path | None 
             for outcome in Outcome
         },
         codes={name: coding for name, row in table.codes.items() if (coding := coding_of(row.code)) is not None},
+        issues={code: IssueWording(kind=row.kind, severity=row.severity) for code, row in table.issues.items()},
+        resource_types=table.resource_types,
+        review_days=table.review.days,
         drivers=tuple(DriverGroup(title=row.title, features=row.features) for row in groups),
         digest=hashlib.sha256(canonical.encode()).hexdigest(),
     )

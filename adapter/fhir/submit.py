@@ -1,13 +1,15 @@
 """Make the server hold exactly one assessment, once, however often and from however many processes it is asked.
 
 Look first, write only what is absent, and look again whenever a reply was lost or somebody else was faster. What is
-already there is never written again: it may carry a clinician's edit. Source: checklist FR-08 to FR-11, F-06, F-42,
+already there is never written again: it may carry a clinician's edit. Older assessments that no longer stand are marked
+in the same transaction, each only while it is as we wrote it. Source: checklist FR-08 to FR-11, F-06, F-42,
 F-43; conditional create is not atomic on every server, so its result is searched and counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import urlencode
 
@@ -25,12 +27,18 @@ from adapter.fhir.entries import (
     transaction_by_id,
     transaction_by_identifier,
     with_references,
+    with_replaced,
     without_id,
+    without_references,
 )
+from adapter.fhir.fingerprint import stamped
 from adapter.fhir.replies import Gone
+from adapter.fhir.supersede import Mark, Outdated, outdated
 from adapter.moments import Moment, reach
 
 _ATTEMPTS = 3
+# What a reader can do without; the others are the result itself and whence it comes.
+_CAN_BE_LEFT_OUT = frozenset({"DocumentReference", "GuidanceResponse", "DetectedIssue", "Task"})
 _PROVENANCE_SEARCH = ("target", "agent")
 
 # What the server holds, by our own reference: its version, or Gone where somebody deleted it.
@@ -38,27 +46,77 @@ _Held = Mapping[str, ResourceVersion | Gone]
 
 
 def submit(client: FhirClient, bundle: TransactionBundle) -> WriteReceipt:
-    """Write what is absent of one assessment and return the versions the server then holds.
+    """Write what is absent of one assessment, mark what it supersedes, and return the versions the server then holds.
 
-    An assessment of which a part was deleted on the server was withdrawn by somebody and is left as it is.
-    Raises UnsupportedPeer naming what the server cannot do, WriteRefused where it refuses a resource or holds one
-    identifier more than once, Transient when after three attempts the outcome is still open.
+    What a server does not offer, and the work can do without, is left out and named in the receipt. An assessment of
+    which a part was deleted on the server was withdrawn by somebody and is left as it is. Raises UnsupportedPeer naming
+    what the server cannot do, WriteRefused where it refuses a resource or holds one identifier more than once,
+    Transient when after three attempts the outcome is still open.
     """
-    entries = entries_of(bundle.content)
-    route = _route_for(client.capabilities(), entries)
-    held = route.look_up(client, entries)
-    absent = _absent(entries, held)
+    chosen = _chosen(client.capabilities(), entries_of(bundle.content))
+    held, superseding = _look(chosen, client)
+    absent, marked = _absent(chosen.entries, held), tuple[Mark, ...]()
     written = bool(absent)
+    failure: UnknownOutcome | VersionConflict | None = None
     for _ in range(_ATTEMPTS):
-        if not absent:
-            return _receipt(bundle, entries, held, written=written)
-        failure = _write_once(route, client, absent, held)
-        held = route.look_up(client, entries)
-        absent = _absent(entries, held)
+        if not absent and not superseding.marks:
+            break
+        failure = _write_once(chosen.route, client, _Writing(entries=absent, held=held, superseding=superseding))
+        marked = (*marked, *(superseding.marks if failure is None else ()))
+        held, superseding = _look(chosen, client)
+        absent = _absent(chosen.entries, held)
     if absent:
         names = ", ".join(entry.reference for entry in absent)
         raise failure or UnknownOutcome(f"written and still absent: {names}")
-    return _receipt(bundle, entries, held, written=written)
+    if failure is not None and superseding.marks:
+        raise failure
+    return WriteReceipt(
+        assessment_id=bundle.assessment_id,
+        versions=_versions(chosen.entries, held),
+        written=written,
+        left_out=(*chosen.left_out, *(f"marking of older {kind}" for kind in superseding.unmarkable)),
+        superseded=tuple(mark.version for mark in marked),
+        kept=superseding.kept,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """What of an assessment a server is given, and how. left_out: the types it does not offer."""
+
+    route: _Route
+    entries: tuple[WriteEntry, ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Writing:
+    """One attempt. entries: what is absent; held: what is there; superseding: what no longer stands."""
+
+    entries: tuple[WriteEntry, ...]
+    held: _Held
+    superseding: Outdated
+
+
+def _chosen(capabilities: ServerCapabilities, entries: tuple[WriteEntry, ...]) -> _Chosen:
+    """The route is chosen by what must be written; what the route cannot carry of the rest is left out by name."""
+    needed = tuple(entry for entry in entries if entry.resource_type not in _CAN_BE_LEFT_OUT)
+    route = _route_for(capabilities, needed)
+    left_out = [entry for entry in entries if entry not in needed and not route.takes(capabilities, entry)]
+    absent = frozenset(entry.reference for entry in left_out)
+    kept = (entry for entry in entries if entry.reference not in absent)
+    return _Chosen(
+        route=route,
+        entries=tuple(replace(entry, content=stamped(without_references(entry.content, absent))) for entry in kept),
+        left_out=tuple(entry.resource_type for entry in left_out),
+    )
+
+
+def _look(chosen: _Chosen, client: FhirClient) -> tuple[_Held, Outdated]:
+    """What is there of this assessment, and what no longer stands; one that somebody has withdrawn outdates nothing."""
+    held = chosen.route.look_up(client, chosen.entries)
+    withdrawn = any(isinstance(version, Gone) for version in held.values())
+    return held, Outdated() if withdrawn else outdated(client, chosen.entries)
 
 
 def _absent(entries: tuple[WriteEntry, ...], held: _Held) -> tuple[WriteEntry, ...]:
@@ -68,25 +126,19 @@ def _absent(entries: tuple[WriteEntry, ...], held: _Held) -> tuple[WriteEntry, .
     return tuple(entry for entry in entries if entry.reference not in held)
 
 
-def _write_once(
-    route: _Route, client: FhirClient, absent: tuple[WriteEntry, ...], held: _Held
-) -> UnknownOutcome | VersionConflict | None:
+def _write_once(route: _Route, client: FhirClient, writing: _Writing) -> UnknownOutcome | VersionConflict | None:
     """Write; give back the two failures after which only another look tells what became of it."""
     try:
-        route.write(client, absent, held)
+        route.write(client, writing)
     except (UnknownOutcome, VersionConflict) as failure:
         return failure
     return None
 
 
-def _receipt(bundle: TransactionBundle, entries: tuple[WriteEntry, ...], held: _Held, *, written: bool) -> WriteReceipt:
-    """Name the versions in the order of the bundle; what somebody deleted stays deleted and is left out."""
+def _versions(entries: tuple[WriteEntry, ...], held: _Held) -> tuple[ResourceVersion, ...]:
+    """In the order of the bundle; what somebody deleted stays deleted and is left out."""
     found = [held.get(entry.reference) for entry in entries]
-    return WriteReceipt(
-        assessment_id=bundle.assessment_id,
-        versions=tuple(version for version in found if isinstance(version, ResourceVersion)),
-        written=written,
-    )
+    return tuple(version for version in found if isinstance(version, ResourceVersion))
 
 
 class _Route(Protocol):
@@ -95,8 +147,11 @@ class _Route(Protocol):
     def look_up(self, client: FhirClient, entries: tuple[WriteEntry, ...]) -> _Held:
         """Find what is already there."""
 
-    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], held: _Held, /) -> None:
-        """Write what is absent; stops at the first refusal."""
+    def takes(self, capabilities: ServerCapabilities, entry: WriteEntry) -> bool:
+        """Whether a resource that can be left out can go this way."""
+
+    def write(self, client: FhirClient, writing: _Writing, /) -> None:
+        """Write what is absent, then the marks; stops at the first refusal."""
 
 
 def _route_for(capabilities: ServerCapabilities, entries: tuple[WriteEntry, ...]) -> _Route:
@@ -136,6 +191,10 @@ def _route_by_identifier(capabilities: ServerCapabilities, entries: tuple[WriteE
 class _ById:
     """Looking up where our ids are the server's."""
 
+    def takes(self, capabilities: ServerCapabilities, entry: WriteEntry) -> bool:
+        """PUT to an id of ours is an update."""
+        return capabilities.can(entry.resource_type, "update")
+
     def look_up(self, client: FhirClient, entries: tuple[WriteEntry, ...]) -> _Held:
         """Read each resource by id. A deleted Device is absent: it is no part of a patient's record."""
         held: dict[str, ResourceVersion | Gone] = {}
@@ -151,20 +210,22 @@ class _ById:
 class _TransactionById(_ById):
     """The normal way: one transaction of PUTs."""
 
-    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], held: _Held, /) -> None:
+    def write(self, client: FhirClient, writing: _Writing, /) -> None:
         """Write all or nothing."""
-        client.post_transaction(transaction_by_id(absent, _server_references(held)))
+        references = _server_references(writing.held)
+        client.post_transaction(transaction_by_id(_replacing(writing), references, writing.superseding.marks))
 
 
 class _OneByOneById(_ById):
     """PUT by PUT, in order, so that nothing refers to what is not there yet."""
 
-    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], held: _Held, /) -> None:
+    def write(self, client: FhirClient, writing: _Writing, /) -> None:
         """Write in order; an interruption leaves a beginning that the next call completes."""
-        references = _server_references(held)
-        for entry in absent:
+        references = _server_references(writing.held)
+        for entry in _replacing(writing):
             client.put(entry.resource_type, entry.resource_id, with_references(entry, references))
             reach(Moment.BETWEEN_WRITES)
+        _mark_one_by_one(client, writing.superseding.marks)
 
 
 class _TriedById:
@@ -175,6 +236,10 @@ class _TriedById:
         self._by_id = by_id
         self._otherwise = otherwise
 
+    def takes(self, capabilities: ServerCapabilities, entry: WriteEntry) -> bool:
+        """Both ways must be open to it: which one it will be shows with the first try."""
+        return all(route.takes(capabilities, entry) for route in (self._by_id, self._otherwise))
+
     def look_up(self, client: FhirClient, entries: tuple[WriteEntry, ...]) -> _Held:
         """Read by id, then search what is not there: an earlier call may have been given other ids."""
         held = self._by_id.look_up(client, entries)
@@ -182,16 +247,21 @@ class _TriedById:
             return held
         return _found_by_identifier(client, entries, held)
 
-    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], held: _Held, /) -> None:
+    def write(self, client: FhirClient, writing: _Writing, /) -> None:
         """Try; a refusal has written nothing."""
         try:
-            self._by_id.write(client, absent, held)
+            self._by_id.write(client, writing)
         except (WriteRefused, UnsupportedPeer):
-            self._otherwise.write(client, absent, held)
+            self._otherwise.write(client, writing)
 
 
 class _ByIdentifier:
     """Looking up where the server chooses ids."""
+
+    def takes(self, capabilities: ServerCapabilities, entry: WriteEntry) -> bool:
+        """What cannot be found again by its name would be written twice."""
+        kind = entry.resource_type
+        return capabilities.can(kind, "create") and capabilities.searches_by(kind, "identifier")
 
     def look_up(self, client: FhirClient, entries: tuple[WriteEntry, ...]) -> _Held:
         """Search each resource by what names it."""
@@ -201,9 +271,10 @@ class _ByIdentifier:
 class _TransactionByIdentifier(_ByIdentifier):
     """One transaction of conditional creates."""
 
-    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], held: _Held, /) -> None:
+    def write(self, client: FhirClient, writing: _Writing, /) -> None:
         """Write all or nothing; a resource that appeared meanwhile is matched, not doubled."""
-        client.post_transaction(transaction_by_identifier(absent, _server_references(held)))
+        references = _server_references(writing.held)
+        client.post_transaction(transaction_by_identifier(_replacing(writing), references, writing.superseding.marks))
 
 
 class _OneByOneByIdentifier(_ByIdentifier):
@@ -213,10 +284,10 @@ class _OneByOneByIdentifier(_ByIdentifier):
         """conditional: whether the server honours If-None-Exist."""
         self._conditional = conditional
 
-    def write(self, client: FhirClient, absent: tuple[WriteEntry, ...], held: _Held, /) -> None:
+    def write(self, client: FhirClient, writing: _Writing, /) -> None:
         """Write in order; an interruption leaves a beginning that the next call completes."""
-        known = dict(held)
-        for entry in absent:
+        known = dict(writing.held)
+        for entry in _replacing(writing):
             condition = condition_of(entry) if entry.identifier else urlencode(_provenance_query(known))
             reply = client.create(
                 entry.resource_type,
@@ -227,6 +298,24 @@ class _OneByOneByIdentifier(_ByIdentifier):
                 raise UnknownOutcome(f"{entry.resource_type} was written without an id in the reply")
             known[entry.reference] = reply.version
             reach(Moment.BETWEEN_WRITES)
+        _mark_one_by_one(client, writing.superseding.marks)
+
+
+def _mark_one_by_one(client: FhirClient, marks: tuple[Mark, ...]) -> None:
+    """Each only while it is at the version that was read; the standing assessment is there already."""
+    for mark in marks:
+        version = mark.version
+        client.put(version.resource_type, version.resource_id, mark.content, if_match=version.version)
+        reach(Moment.BETWEEN_WRITES)
+
+
+def _replacing(writing: _Writing) -> tuple[WriteEntry, ...]:
+    """A plan that is written now names those it takes the place of. Source: FHIR R4, CarePlan.replaces."""
+    replaced = writing.superseding.replaced
+    return tuple(
+        with_replaced(entry, replaced) if entry.resource_type == "CarePlan" and replaced else entry
+        for entry in writing.entries
+    )
 
 
 def _found_by_identifier(client: FhirClient, entries: tuple[WriteEntry, ...], known: _Held) -> _Held:

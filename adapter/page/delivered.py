@@ -5,12 +5,18 @@ Source: FHIR R4 4.0.1, RiskAssessment, CarePlan, Device, Provenance; written by 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal
+from typing import TypeVar
 
 import msgspec
 
 from adapter.errors import MalformedResource
-from adapter.fhir.encode import FORECAST_BAND
+from adapter.fhir.encode import AI_CONFIDENCE
+
+# What the band is called now, and in assessments stored before: they are shown as they were delivered.
+_BANDS = frozenset({AI_CONFIDENCE, "urn:adjuvant:forecast-band"})
 
 
 class _Element(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -95,7 +101,7 @@ class Prediction(_Element, frozen=True, kw_only=True):
     @property
     def band(self) -> Range | None:
         """Where the model says how sure it is."""
-        return next((one.value_range for one in self.extension if one.url == FORECAST_BAND), None)
+        return next((one.value_range for one in self.extension if one.url in _BANDS), None)
 
 
 class RiskAssessment(_Element, frozen=True, kw_only=True, tag_field="resourceType", tag=True):
@@ -180,10 +186,55 @@ class Provenance(_Element, frozen=True, kw_only=True, tag_field="resourceType", 
     entity: tuple[Entity, ...] = ()
 
 
+class Filter(_Element, frozen=True, kw_only=True):
+    """DataRequirement.codeFilter."""
+
+    code: tuple[Coding, ...] = ()
+
+
+class Requirement(_Element, frozen=True, kw_only=True):
+    """DataRequirement: one finding that is missing."""
+
+    code_filter: tuple[Filter, ...] = ()
+
+
+class GuidanceResponse(_Element, frozen=True, kw_only=True, tag_field="resourceType", tag=True):
+    """How the call ended."""
+
+    status: str
+    data_requirement: tuple[Requirement, ...] = ()
+
+
+class DetectedIssue(_Element, frozen=True, kw_only=True, tag_field="resourceType", tag=True):
+    """Why the assessment stopped."""
+
+    severity: str
+    detail: str
+
+
+class Restriction(_Element, frozen=True, kw_only=True):
+    """Task.restriction."""
+
+    period: Period
+
+
+class Task(_Element, frozen=True, kw_only=True, tag_field="resourceType", tag=True):
+    """Who is asked to look, and until when."""
+
+    description: str
+    restriction: Restriction
+
+
+class DocumentReference(_Element, frozen=True, kw_only=True, tag_field="resourceType", tag=True):
+    """The model card; a page does not repeat it."""
+
+
 class Entry(_Element, frozen=True, kw_only=True):
     """Bundle.entry."""
 
-    resource: RiskAssessment | CarePlan | Device | Provenance
+    resource: (
+        RiskAssessment | CarePlan | Device | Provenance | GuidanceResponse | DetectedIssue | Task | DocumentReference
+    )
 
 
 class Delivered(_Element, frozen=True, kw_only=True):
@@ -192,16 +243,45 @@ class Delivered(_Element, frozen=True, kw_only=True):
     entry: tuple[Entry, ...]
 
 
-def read(content: bytes) -> tuple[RiskAssessment, CarePlan, Device, Provenance]:
-    """One of each. Raises MalformedResource for a transaction that is not one assessment."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """One assessment. guidance, issue, task: None where there is none, as in those stored by earlier versions."""
+
+    risk: RiskAssessment
+    plan: CarePlan
+    device: Device
+    provenance: Provenance
+    guidance: GuidanceResponse | None
+    issue: DetectedIssue | None
+    task: Task | None
+
+
+_Kind = TypeVar("_Kind")
+
+
+def read(content: bytes) -> Parts:
+    """Take it apart. Raises MalformedResource for a transaction that is not one assessment."""
     try:
         resources = [entry.resource for entry in msgspec.json.decode(content, type=Delivered).entry]
     except msgspec.MsgspecError as error:
         raise MalformedResource("this transaction is no assessment that can be shown") from error
-    risks = [one for one in resources if isinstance(one, RiskAssessment)]
-    plans = [one for one in resources if isinstance(one, CarePlan)]
-    devices = [one for one in resources if isinstance(one, Device)]
-    origins = [one for one in resources if isinstance(one, Provenance)]
-    if not len(risks) == len(plans) == len(devices) == len(origins) == 1:
+    return Parts(
+        risk=_only(resources, RiskAssessment),
+        plan=_only(resources, CarePlan),
+        device=_only(resources, Device),
+        provenance=_only(resources, Provenance),
+        guidance=_first(resources, GuidanceResponse),
+        issue=_first(resources, DetectedIssue),
+        task=_first(resources, Task),
+    )
+
+
+def _only(resources: Iterable[object], kind: type[_Kind]) -> _Kind:
+    found = [one for one in resources if isinstance(one, kind)]
+    if len(found) != 1:
         raise MalformedResource("this transaction does not hold one assessment")
-    return risks[0], plans[0], devices[0], origins[0]
+    return found[0]
+
+
+def _first(resources: Iterable[object], kind: type[_Kind]) -> _Kind | None:
+    return next((one for one in resources if isinstance(one, kind)), None)

@@ -8,10 +8,10 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from adapter.page import delivered
-from adapter.page.delivered import CarePlan, Detail, Device, Prediction, Reference, Text, Timing
+from adapter.page.delivered import CarePlan, Detail, Device, Parts, Prediction, Reference, Text, Timing
 
 _MODE_SYSTEM, _ACTION_SYSTEM = "urn:adjuvant:mode", "urn:adjuvant:action"
-_FOLLOW_UP = "FU-"
+_FOLLOW_UP, _RESOLVE = "FU-", " To resolve: "
 _HEADLINE_YEARS = 3
 _UNITS = {"d": "day", "wk": "week", "mo": "month", "a": "year"}
 
@@ -63,13 +63,37 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """What is left to do. stop: why the assessment stopped, empty where nothing did; severity: of the stop.
+
+    settles: what would settle it: the findings whose absence left a rule open, by name, or else the gate's own words.
+    review: who is asked to look, until when.
+    """
+
+    stop: str
+    severity: str
+    settles: str
+    review: str
+
+    @property
+    def anything(self) -> bool:
+        """Whether there is something to say; nothing in assessments stored by earlier versions."""
+        return bool(self.stop or self.settles or self.review)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Everything one page says. banner: why it is not for clinical use, empty where it is; notes: as delivered."""
+    """Everything one page says. banner: why it is not for clinical use, empty where it is; notes: as delivered.
+
+    superseded: that a newer assessment stands instead of this one, empty where none does.
+    """
 
     assessment: str
     patient: str
     landmark: str
     banner: str
+    superseded: str
+    left_open: Open
     headline: str
     plan: str
     curves: tuple[Curve, ...]
@@ -82,9 +106,13 @@ class Page:
     policy: str
 
 
-def page_of(content: bytes) -> Page:
-    """Read the page out of a delivered transaction. Raises MalformedResource for one that is not ours."""
-    risk, plan, device, provenance = delivered.read(content)
+def page_of(content: bytes, *, newer: str | None = None) -> Page:
+    """Read the page out of a delivered transaction. Raises MalformedResource for one that is not ours.
+
+    newer: id of the assessment that stands instead of this one.
+    """
+    parts = delivered.read(content)
+    risk, plan, device, provenance = parts.risk, parts.plan, parts.device, parts.provenance
     curves = _curves(risk.prediction)
     details = [activity.detail for activity in plan.activity]
     return Page(
@@ -92,6 +120,8 @@ def page_of(content: bytes) -> Page:
         patient=risk.subject.reference,
         landmark=_day(risk.occurrence_date_time),
         banner=next((tag.display or tag.code for tag in risk.meta.tag if tag.system == _MODE_SYSTEM), ""),
+        superseded=f"Superseded: assessment ra-{newer} is newer and stands instead of this one." if newer else "",
+        left_open=_left_open(parts),
         headline=_headline(curves),
         plan=plan.description,
         curves=curves,
@@ -102,6 +132,24 @@ def page_of(content: bytes) -> Page:
         sources=tuple(_named(entity.what) for entity in provenance.entity),
         model=_model(device),
         policy=_policy(plan),
+    )
+
+
+def landmark_of(content: bytes) -> datetime:
+    """When a delivered assessment stands. Raises MalformedResource for one that is not ours."""
+    return datetime.fromisoformat(delivered.read(content).risk.occurrence_date_time)
+
+
+def _left_open(parts: Parts) -> Open:
+    requirements = parts.guidance.data_requirement if parts.guidance else ()
+    asked = [entry.code[-1] for requirement in requirements for entry in requirement.code_filter if entry.code]
+    stop, _, resolve = parts.issue.detail.partition(_RESOLVE) if parts.issue else ("", "", "")
+    task = parts.task
+    return Open(
+        stop=stop,
+        severity=parts.issue.severity if parts.issue else "",
+        settles=", ".join(code.display or code.code for code in asked) or resolve,
+        review=f"{task.description} By {_day(task.restriction.period.end)}." if task else "",
     )
 
 

@@ -77,12 +77,15 @@ def decide(
         timeline=timeline,
         missing=missing_inputs(model_input, contract),
     )
+    terminology = practice.reading.terminology
     proposal = propose(forecast, timeline, practice.policy)
     bundle = encode_transaction(
         forecast,
         proposal,
         subject=subject_of(timeline, base_url=practice.base_url, preferred_system=practice.patient_system),
-        account=account_of(timeline, practice.policy, mapping_digest=practice.reading.terminology.digest),
+        account=account_of(
+            timeline, practice.policy, mapping_digest=terminology.digest, vocabulary=terminology.features
+        ),
         policy=practice.policy,
         delivery=practice.delivery,
         mode=practice.mode,

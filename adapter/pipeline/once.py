@@ -17,7 +17,7 @@ from adapter.pipeline.work import outcome_of
 Step = Callable[[CaseFile, Ports], StepResult]
 STEPS_TO_A_DECISION: Sequence[Step] = (retrieve, conclude)
 STEPS_TO_DELIVERY: Sequence[Step] = (retrieve, conclude, deliver)
-_RETRIES = RetryPolicy(attempts=3)
+_RETRIES = RetryPolicy(attempts=3, store_attempts=3)
 
 
 def assess_once(

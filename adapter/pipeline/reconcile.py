@@ -7,7 +7,7 @@ a clock that was wrong. Source: checklist FR-05, faults F-21 and F-26.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -111,7 +111,7 @@ class Reconciler:
                 if stopping():
                     result.interrupted = "stopped"
                     return result
-                self._compare(member, Round(name=begun.name, after=member), result)
+                begun = self._compare(member, begun, result)
         except Transient as error:
             result.interrupted = f"{type(error).__name__}: {error}"
             return result
@@ -127,25 +127,27 @@ class Reconciler:
             self._book.part_from(left)
         return left
 
-    def _compare(self, member: PatientId, step: Round, result: Reconciliation) -> None:
+    def _compare(self, member: PatientId, begun: Round, result: Reconciliation) -> Round:
+        """Returns how far the round has come."""
         known = self._ledger.newest_case(member)
         if known is not None and known.settled is None:
             result.open += 1
-            return
+            return begun
         try:
             record = self._read(member)
         except Misconfigured:
             result.refused += 1  # one patient may be closed to us; a lost permission must not make a case for everybody
-            return
+            return begun
         newest = known if record.patient_id == member else self._ledger.newest_case(record.patient_id)
         if newest is not None and newest.settled is None:
             result.open += 1
-            return
+            return begun
         found = self._difference(record, newest)
-        case = self._book.compared(step, record.digest, record.patient_id, ask=found is not None)
+        case = self._book.compared(begun, member, record.digest, record.patient_id, ask=found is not None)
         result.compared += 1
         if found is not None and case is not None:
             result.found.append(found(case.case_id))
+        return replace(begun, after=member)
 
     def _read(self, member: PatientId) -> _Record:
         try:

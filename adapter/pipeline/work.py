@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import structlog
@@ -21,6 +21,7 @@ from adapter.store.ledger import Ledger
 
 _CASE_FILE = "case_file"
 _MOST_CRASHES = 10  # of a whole worker; a decision, which runs native code, has its own process and three tries there
+_GIVEN_UP, _MOST_LOOKS = "engine-gave-up", 3
 Watching = Callable[[Case, str, Settled | None], None]
 """Called when a step of a case begins, and when the case is settled (step `settled`)."""
 
@@ -52,7 +53,6 @@ class AssessmentWork:
     def run_step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
         """One of the four steps; an error that no retry mends becomes the outcome, a bug of ours included."""
         self._watching(case, name, None)
-        self._ledger.begin_step(case, 1 + STEPS.index(name))
         case_file = str(checkpoint[_CASE_FILE]) if _CASE_FILE in checkpoint else None
         try:
             result = attempt(lambda: self._with_its_peers(name, case, case_file), self._retries, wait=self._wait)
@@ -76,6 +76,7 @@ class AssessmentWork:
                     raise Interrupted from down
 
     def _once(self, name: str, case: Case, case_file_digest: str | None) -> StepResult:
+        self._ledger.begin_step(case, 1 + STEPS.index(name))
         if name == "gather":
             return gather(case, self._ports)
         if case_file_digest is None:
@@ -127,6 +128,20 @@ def conclude_stored(case_file_digest: str, ports: DecisionPorts) -> StepResult:
         return StepResult(case_file=case_file_digest, settled=outcome_of(error))
 
 
+def give_up(case: Case, ledger: Ledger) -> None:
+    """The engine ended the case before it could settle itself: close it, and ask for another look, twice at most.
+
+    What the engine trips over, as a disk that was full at the wrong moment or an upgrade, is rarely the patient's
+    record.
+    """
+    settled = [entry for entry in ledger.list_cases(patient_id=case.patient_id) if entry.settled]
+    if len(settled) >= _MOST_LOOKS - 1 and all(entry.reason == _GIVEN_UP for entry in settled[: _MOST_LOOKS - 1]):
+        ledger.record(case, DeadLetter(reason=_GIVEN_UP, detail=f"{_MOST_LOOKS} times in a row"))
+        return
+    ledger.record(case, Skipped(reason=_GIVEN_UP, detail="asked for again"))
+    ledger.request(case.patient_id)
+
+
 def outcome_of(error: Exception) -> Abstained | DeadLetter:
     """How a case ends on an error that no retry mends: bad or incomplete data abstains, the rest waits for a person."""
     if not isinstance(error, AdjuvantError):
@@ -141,9 +156,11 @@ def as_json(settled: Settled) -> dict[str, object]:
     """An outcome as the engine keeps it: ids, codes and versions."""
     if isinstance(settled, Delivered):
         receipt = settled.receipt
-        versions = [[entry.resource_type, entry.resource_id, entry.version] for entry in receipt.versions]
+        versions = [list(_parts(entry)) for entry in receipt.versions]
         content = {"assessment": receipt.assessment_id, "versions": versions, "written": receipt.written}
-        return {"kind": "Delivered", **content}
+        marked, kept = ([list(_parts(entry)) for entry in some] for some in (receipt.superseded, receipt.kept))
+        remarks = {"left_out": list(receipt.left_out), "superseded": marked, "kept": kept}
+        return {"kind": "Delivered", **content, **remarks}
     return {"kind": type(settled).__name__, "reason": settled.reason, "detail": settled.detail}
 
 
@@ -152,10 +169,24 @@ def from_json(content: object) -> Settled:
     if not isinstance(content, dict):
         raise TypeError("a settled checkpoint is an object")
     if content["kind"] == "Delivered":
-        versions = tuple(ResourceVersion(*entry) for entry in content["versions"])
-        assessment, written = str(content["assessment"]), bool(content["written"])
-        return Delivered(receipt=WriteReceipt(assessment_id=assessment, versions=versions, written=written))
+        receipt = WriteReceipt(
+            assessment_id=str(content["assessment"]),
+            versions=_versions_in(content["versions"]),
+            written=bool(content["written"]),
+            left_out=tuple(content.get("left_out", ())),  # absent where an earlier version of ours settled it
+            superseded=_versions_in(content.get("superseded", ())),
+            kept=_versions_in(content.get("kept", ())),
+        )
+        return Delivered(receipt=receipt)
     kinds: Mapping[str, type[Abstained | Skipped | DeadLetter]] = {
         kind.__name__: kind for kind in (Abstained, Skipped, DeadLetter)
     }
     return kinds[str(content["kind"])](reason=str(content["reason"]), detail=str(content["detail"]))
+
+
+def _parts(version: ResourceVersion) -> tuple[str, str, str]:
+    return version.resource_type, version.resource_id, version.version
+
+
+def _versions_in(written: Iterable[Iterable[str]]) -> tuple[ResourceVersion, ...]:
+    return tuple(ResourceVersion(*entry) for entry in written)

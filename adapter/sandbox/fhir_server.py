@@ -74,6 +74,7 @@ class FhirServer:
         self.repository = Repository(clock)
         self.faults = faults or FhirFaults()
         self.requests = 0
+        self.public_url: str | None = None  # in its links, where a proxy stands before it
         self._clock = clock
         self._snapshots: dict[str, _Snapshot] = {}
         self._page_requests = 0
@@ -106,6 +107,10 @@ class FhirServer:
         """The service base, without a trailing slash."""
         port = self._server.servers[0].sockets[0].getsockname()[1]
         return f"http://{self._host}:{port}/fhir"
+
+    @property
+    def _seen_url(self) -> str:
+        return self.public_url or self.base_url
 
     def _app(self) -> Starlette:
         return Starlette(
@@ -210,14 +215,14 @@ class FhirServer:
         start = max(0, offset - 1) if self.faults.duplicate_entries and offset else offset
         entries: list[object] = [
             {
-                "fullUrl": f"{self.base_url}/{snapshot.resource_type}/{stored.resource['id']}",
+                "fullUrl": f"{self._seen_url}/{snapshot.resource_type}/{stored.resource['id']}",
                 "resource": stored.resource,
                 "search": {"mode": "match"},
             }
             for stored in snapshot.entries[start:end]
         ]
         entries += list(self._extra_entries(offset))
-        links = [{"relation": "self", "url": f"{self.base_url}/{snapshot.resource_type}?{snapshot.self_query}"}]
+        links = [{"relation": "self", "url": f"{self._seen_url}/{snapshot.resource_type}?{snapshot.self_query}"}]
         if end < len(snapshot.entries):
             links.append({"relation": "next", "url": self._next_link(token, snapshot, end)})
         bundle: Resource = {"resourceType": "Bundle", "type": "searchset", "link": links}
@@ -238,7 +243,7 @@ class FhirServer:
     def _next_link(self, token: str, snapshot: _Snapshot, offset: int) -> str:
         if self.faults.looping_links:
             offset = snapshot.page_size
-        base = "http://elsewhere.invalid/fhir" if self.faults.foreign_links else self.base_url
+        base = "http://elsewhere.invalid/fhir" if self.faults.foreign_links else self._seen_url
         style = self.faults.link_style
         if style is LinkStyle.OFFSET:
             query = f"{snapshot.self_query}&" if snapshot.self_query else ""

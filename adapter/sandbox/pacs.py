@@ -96,6 +96,10 @@ class SandboxPacs:
         """List these in C-FIND and never send them: images that are lost inside the archive."""
         self._withheld.update(str(one.SOPInstanceUID) for one in instances)
 
+    def sendable(self) -> tuple[Dataset, ...]:
+        """Everything stored but what is withheld."""
+        return tuple(one for one in self._instances if str(one.SOPInstanceUID) not in self._withheld)
+
     def allow(self, ae_title: str, host: str, port: int) -> None:
         """Make a move destination known."""
         self._destinations[ae_title] = (host, port)

@@ -19,6 +19,10 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
     "Device": frozenset({"_id", "_lastUpdated", "identifier"}),
     "RiskAssessment": frozenset({"_id", "_lastUpdated", "identifier", "patient", "subject"}),
     "CarePlan": frozenset({"_id", "_lastUpdated", "identifier", "patient", "subject"}),
+    "DocumentReference": frozenset({"_id", "_lastUpdated", "identifier", "patient", "subject"}),
+    "GuidanceResponse": frozenset({"_id", "_lastUpdated", "identifier", "patient", "subject"}),
+    "DetectedIssue": frozenset({"_id", "_lastUpdated", "identifier", "patient"}),
+    "Task": frozenset({"_id", "_lastUpdated", "identifier", "patient", "subject"}),
     "Provenance": frozenset({"_id", "_lastUpdated", "target", "patient", "agent"}),
 }
 _PATIENT_REFERENCE = {"patient", "subject", "target", "agent", "link"}
@@ -82,8 +86,8 @@ def _code_tokens(concept: object) -> Iterator[str]:
 
 def _references(resource: Resource, name: str) -> Iterator[str]:
     fields = {
-        "patient": ("subject", "patient", "target"),
-        "subject": ("subject",),
+        "patient": ("subject", "patient", "target", "for"),
+        "subject": ("subject", "for"),
         "target": ("target",),
         "agent": ("agent",),
         "link": ("link",),

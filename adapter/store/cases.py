@@ -133,6 +133,6 @@ def _insert(session: Session, row: type[CaseRow] | type[PatientRow]) -> Any:  # 
 
 def _described(settled: Settled) -> tuple[str, str, str]:
     if isinstance(settled, Delivered):
-        return DELIVERED, "", ""
+        return DELIVERED, "", settled.receipt.remarks
     state = {Abstained: ABSTAINED, Skipped: SKIPPED, DeadLetter: DEAD_LETTER}[type(settled)]
     return state, settled.reason, settled.detail

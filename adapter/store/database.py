@@ -24,8 +24,21 @@ from sqlmodel import Session
 from adapter.errors import BadStore, StoreUnavailable
 from adapter.moments import Moment, reach
 
+Database = Engine
+"""An opened database."""
+
 _BUSY_MILLISECONDS = 30_000
-_MIGRATION_KEY = 7_532_928  # any number that no other program locks
+_MIGRATION_KEY, _POLL_KEY, _REAPER_KEY = 7_532_928, 7_532_929, 7_532_930  # any numbers that no other program locks
+# A worker that was stopped inside a transaction loses it, and its locks, after ten seconds; a server that went without
+# a word is noticed after fifteen. Source: libpq, connection parameters; design, section 7.
+_POSTGRESQL_PATIENCE = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "5",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "15000",
+    "options": "-c idle_in_transaction_session_timeout=10000",
+}
 
 
 def open_database(url: str) -> Engine:
@@ -36,7 +49,8 @@ def open_database(url: str) -> Engine:
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         _make_folder(Path(parsed.database).parent)
-    engine = create_engine(parsed, hide_parameters=True)  # messages of the driver carry no content
+    # messages of the driver carry no content; a connection that a restart of the server ended is noticed before use
+    engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     try:
@@ -57,8 +71,10 @@ def _parsed(url: str) -> URL:
     except ArgumentError as error:
         raise BadStore("store.url is not the address of a database") from error
     if parsed.drivername in {"postgresql", "postgres"}:
-        return parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "postgresql":
+        return parsed.set(query={**_POSTGRESQL_PATIENCE, **parsed.query})
+    if parsed.get_backend_name() != "sqlite":
         raise BadStore(f"store.url names {parsed.get_backend_name()}: SQLite and PostgreSQL are known")
     return parsed
 
@@ -139,6 +155,7 @@ def _alone(engine: Engine) -> Iterator[Connection]:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_KEY})
             yield connection
+            reach(Moment.MIGRATING)
 
 
 @contextmanager
@@ -149,6 +166,23 @@ def store_session(engine: Engine) -> Iterator[Session]:
             yield session
     except OperationalError as error:
         raise StoreUnavailable("the database cannot be used now: locked, full, or away") from error
+
+
+def wait_for_other_polls(session: Session) -> None:
+    """Let no other process write down a poll until this transaction ends; on SQLite the writer is alone anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POLL_KEY})
+
+
+@contextmanager
+def only_reaper(engine: Engine) -> Iterator[bool]:
+    """Whether nobody else takes over cases while the block runs; one that is stopped in it is alone for ten seconds."""
+    if engine.dialect.name == "sqlite":  # one process works on the file
+        yield True
+        return
+    with store_session(engine) as session:
+        taken = session.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _REAPER_KEY})
+        yield bool(taken.scalar_one())
 
 
 class StoreLock:

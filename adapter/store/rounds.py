@@ -11,6 +11,7 @@ from sqlmodel import Session, col
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case
+from adapter.errors import StoreUnavailable
 from adapter.store.cases import request_case
 from adapter.store.database import store_session
 from adapter.store.tables import RememberedRow
@@ -52,12 +53,19 @@ class RoundBook:
             session.commit()
         return Round(name=name, after="")
 
-    def compared(self, step: Round, digest: str, patient_id: PatientId, *, ask: bool) -> Case | None:
-        """In one transaction: remember what the record was, ask for a new look where wanted, and how far we are."""
+    def compared(
+        self, begun: Round, member: PatientId, digest: str, patient_id: PatientId, *, ask: bool
+    ) -> Case | None:
+        """In one transaction: remember what the record was, ask for a new look where wanted, and how far we are.
+
+        begun: the round as this process last left it. Raises StoreUnavailable where another process went on with it.
+        """
         with store_session(self._engine) as session:
+            if self._read(session, _ROUND, _CURRENT) != f"{begun.name} {begun.after}":
+                raise StoreUnavailable("another process goes on with this comparison")
             case = request_case(session, patient_id) if ask else None
             self._write(session, _DIGEST, patient_id, digest)
-            self._write(session, _ROUND, _CURRENT, f"{step.name} {step.after}")
+            self._write(session, _ROUND, _CURRENT, f"{begun.name} {member}")
             session.commit()
         return case
 

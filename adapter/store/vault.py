@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,13 +29,20 @@ _PRIVATE = 0o600
 
 def create_site_key(path: Path) -> None:
     """Write a fresh random key, readable by its owner only. An existing file is left as it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
-    except FileExistsError:
+    if path.exists():
         return
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(base64.b64encode(secrets.token_bytes(_KEY_BYTES)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(base64.b64encode(secrets.token_bytes(_KEY_BYTES)))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # another worker was faster: its key is whole, and it counts
+            path.hardlink_to(fresh)
+    finally:
+        fresh.unlink()
 
 
 def read_site_key(path: Path) -> bytes:
@@ -73,10 +80,13 @@ class Vault:
     (STREAM), 10.1007/978-3-662-47989-6_24.
     """
 
-    def __init__(self, folder: Path, key: bytes) -> None:
-        """folder: created when absent, for the service's own user only."""
+    def __init__(self, folder: Path, key: bytes, *, plain: Path | None = None) -> None:
+        """folder: created when absent, for the service's own user only; several workers may share it.
+
+        plain: where plain copies lie while they are read, of this worker alone; inside the folder by default.
+        """
         self._folder = folder
-        self._plain = folder / ".plain"
+        self._plain = plain or folder / ".plain"
         self._naming_key = hashlib.sha256(b"adjuvant vault names" + key).digest()
         self._sealing_key = hashlib.sha256(b"adjuvant vault contents" + key).digest()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -106,7 +116,7 @@ class Vault:
         """
         with ExitStack() as stack:
             try:
-                self._plain.mkdir(exist_ok=True, mode=0o700)
+                self._plain.mkdir(parents=True, exist_ok=True, mode=0o700)
                 folder = Path(stack.enter_context(TemporaryDirectory(dir=self._plain)))
                 paths = tuple(self._copied(digest, folder / f"{n:05d}") for n, digest in enumerate(digests))
             except OSError as error:
@@ -114,8 +124,15 @@ class Vault:
             yield paths
 
     def sweep(self) -> None:
-        """Remove the plain copies that a crash left. Only while nobody else uses the folder."""
+        """Remove the plain copies that a crash left. Only while nobody else uses the folder of plain copies."""
         shutil.rmtree(self._plain, ignore_errors=True)
+
+    def sweep_interrupted(self, before: datetime) -> int:
+        """Remove what writes that were killed left, begun earlier than this; returns how many files."""
+        doomed = [path for path in self._folder.glob("[0-9a-f][0-9a-f]/*.tmp") if _is_older(path, before)]
+        for path in doomed:
+            path.unlink(missing_ok=True)
+        return len(doomed)
 
     def _copied(self, digest: str, path: Path) -> Path:
         with path.open("wb") as file:

@@ -11,7 +11,7 @@ from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, Watermark
 from adapter.moments import Moment, reach
 from adapter.store.cases import request_case
-from adapter.store.database import store_session
+from adapter.store.database import store_session, wait_for_other_polls
 from adapter.store.tables import RememberedRow, WatermarkRow
 
 _AT_ONCE = 500  # keys in one statement: SQLite takes 999 parameters
@@ -47,6 +47,7 @@ class WatermarkStore:
     ) -> tuple[Case, ...]:
         """In one transaction: ask for every changed patient, remember, move the watermark. Returns what to enqueue."""
         with store_session(self._engine) as session:
+            wait_for_other_polls(session)
             cases = tuple(request_case(session, patient_id) for patient_id in sorted(set(patients)))
             self._remember(session, "person", {str(key): str(value) for key, value in people.items()})
             self._remember(session, "hash", hashes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TextIO
@@ -10,7 +11,7 @@ from sqlalchemy import Engine, func
 from sqlalchemy.orm import Session
 from sqlmodel import col, select
 
-from adapter.store.database import lock_file, store_session
+from adapter.store.database import lock_file, only_reaper, store_session
 from adapter.store.tables import AwareTime, WorkerRow
 
 SILENT_AFTER = timedelta(seconds=15)
@@ -55,6 +56,10 @@ class WorkerRegister:
             heard_since = _now(session) - SILENT_AFTER
             query = select(WorkerRow.executor_id).where(WorkerRow.seen >= heard_since, col(WorkerRow.left).is_(False))
             return frozenset({executor_id, *session.exec(query)})
+
+    def only_reaper(self) -> AbstractContextManager[bool]:
+        """Whether no other process takes over cases while the block runs."""
+        return only_reaper(self._engine)
 
     def left_in_order(self, executor_id: str) -> bool:
         """Whether the process stopped by itself."""

@@ -126,6 +126,7 @@ def test_trap_02_a_number_packed_in_text_is_no_number(policy: Policy) -> None:
     assert _verdict(_decided(record, policy, without=("creatinine",))) == "not_assessable"
 
 
+@pytest.mark.fault("F-24")
 def test_trap_03_a_unit_that_is_missing_or_not_ucum_is_never_guessed_from_the_magnitude(policy: Policy) -> None:
     """Creatinine 80 without a unit, and in a unit nobody knows, are both refused; unit text alone is taken."""
     for unit, reason in ((None, "no-unit"), ("furlong", "unknown-unit")):
@@ -136,6 +137,7 @@ def test_trap_03_a_unit_that_is_missing_or_not_ucum_is_never_guessed_from_the_ma
     assert _verdict(_decided(text_only, policy)) == "concordant"
 
 
+@pytest.mark.fault("F-24")
 @pytest.mark.parametrize(
     ("code", "value", "unit", "verdict"),
     [
@@ -189,6 +191,7 @@ def test_trap_07_a_local_code_is_counted_and_listed_not_guessed(policy: Policy) 
     assert _verdict(_decided(record, policy, without=("creatinine",))) == "not_assessable"
 
 
+@pytest.mark.fault("F-24")
 def test_trap_08_what_was_entered_in_error_or_is_preliminary_is_not_used_and_a_correction_wins(policy: Policy) -> None:
     """An ECOG of 4 entered in error forbids nothing; a corrected margin replaces the first report."""
     ecog = concept(LOINC, "89247-1")
@@ -218,6 +221,7 @@ def test_trap_09_a_stage_without_or_of_another_edition_is_not_converted(policy: 
     assert _verdict(decision, "MDT") == "concordant"
 
 
+@pytest.mark.fault("F-25")
 def test_trap_10_a_partial_date_is_an_interval_and_a_time_without_an_offset_is_refused(policy: Policy) -> None:
     """A creatinine of `2025-03` may be 20 days old, so it is not recent; a zoneless time is no time."""
     partial = _read(observation(_CREATININE, effectiveDateTime="2025-03", valueQuantity=quantity(0.9, "mg/dL")))
@@ -228,6 +232,7 @@ def test_trap_10_a_partial_date_is_an_interval_and_a_time_without_an_offset_is_r
         assert _refused(refused) == ["bad-date"]
 
 
+@pytest.mark.fault("F-14")
 def test_trap_11_merged_patients_are_one_only_where_they_do_not_contradict() -> None:
     """The former record's identifiers come along; another sex or birth date stops everything."""
     former: Resource = {**PATIENT, "id": "p0", "active": False, "identifier": [{"system": "urn:old", "value": "1"}]}
@@ -273,6 +278,7 @@ def test_trap_13_radiological_extranodal_extension_never_drives_chemoradiation(p
         assert measured == pytest.approx(3.0)
 
 
+@pytest.mark.fault("F-24")
 def test_trap_14_a_contained_medication_is_resolved_and_a_broken_reference_is_not_guessed(policy: Policy) -> None:
     """Pembrolizumab inside its administration is found; a reference into nowhere is listed."""
     inside = administration(

@@ -208,7 +208,7 @@ def test_the_provenance_names_the_images(hapi: Hapi, walk: Walk, rooms: Rooms) -
 
 
 def test_hapi_finds_no_error(hapi: Hapi, walk: Walk) -> None:
-    """$validate has no error for any of the four resources, as the server gives them back."""
+    """$validate has no error for any of the resources, as the server gives them back."""
     for version in walk.delivered.receipt.versions:
         reference = f"{version.resource_type}/{version.resource_id}"
         content = httpx.get(f"{hapi.base_url}/{reference}", timeout=60).raise_for_status().content

@@ -49,6 +49,7 @@ def peer() -> Peer:
     return Peer()
 
 
+@pytest.mark.fault("F-03")
 def test_failures_in_a_row_open_the_circuit_and_a_success_starts_the_count_over(peer: Peer) -> None:
     """One failure, a success, one failure: closed. A second in a row: nothing goes out, and the wait is told."""
     peer.fail(1)

@@ -76,6 +76,7 @@ def test_ready_needs_a_look_at_the_ehr_that_ended_well(service: Service) -> None
     assert _ready(service) == (200, [])
 
 
+@pytest.mark.fault("F-37")
 def test_an_error_nobody_foresaw_is_a_complaint_without_its_message(service: Service, tmp_path: Path) -> None:
     """A poll that breaks on a bug leaves the service not ready and running; only class and place are told."""
     service.poll()

@@ -20,6 +20,7 @@ def test_the_example_is_a_configuration_that_works(tmp_path: Path) -> None:
     assert load_settings(path).mode is OutputMode.RESEARCH
 
 
+@pytest.mark.fault("F-48")
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -42,6 +43,7 @@ def test_a_wrong_key_is_named(change: dict[str, object], complaint: str) -> None
         settings_from({**_SMALLEST, **change})
 
 
+@pytest.mark.fault("F-48")
 def test_a_value_never_stands_in_the_message() -> None:
     """A secret pasted under a wrong key does not reach a log."""
     with pytest.raises(BadSettings) as refusal:
@@ -57,6 +59,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.
     assert load_settings(path).fhir.page_size == 77
 
 
+@pytest.mark.fault("F-48")
 def test_a_missing_file_and_broken_toml_are_named(tmp_path: Path) -> None:
     """Neither ends in a traceback."""
     with pytest.raises(BadSettings, match="cannot read"):

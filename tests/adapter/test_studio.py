@@ -67,7 +67,7 @@ def test_options_that_do_not_go_together_are_named(arguments: list[str], named: 
 
 def test_scoring_names_the_table_that_is_missing(tmp_path: Path) -> None:
     """Exit code 1, the first missing file by name, and no half-written answer."""
-    done = _run("score", "--data", tmp_path, "--layout", "hancock", "--out", tmp_path / "scores.csv")
+    done = _run("score", "--data", tmp_path, "--dataset", "hancock", "--out", tmp_path / "scores.csv")
     assert done.returncode == 1
     assert "has no file clinical.csv" in done.stderr
     assert not (tmp_path / "scores.csv").exists()
@@ -76,9 +76,9 @@ def test_scoring_names_the_table_that_is_missing(tmp_path: Path) -> None:
 def test_scoring_writes_a_row_for_every_patient(data_folder: Path, tmp_path: Path) -> None:
     """All 763 of HANCOCK, in order; the 49 with primary metastasis have a reason instead of a number."""
     out = tmp_path / "scores.csv"
-    assert start_scoring(["--data", str(data_folder), "--layout", "hancock", "--out", str(out)]) == 0
+    assert start_scoring(["--data", str(data_folder), "--dataset", "hancock", "--out", str(out)]) == 0
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 763
-    assert sum(row["abstained"].startswith("primary metastasis") for row in rows) == 49
-    assert all((row["abstained"] == "") == (row["risk_death_5y"] != "") for row in rows)
+    assert sum(row["reason"].startswith("primary metastasis") for row in rows) == 49
+    assert all((row["abstained"] == "false") == (row["risk_death_5y"] != "") for row in rows)

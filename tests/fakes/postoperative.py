@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
@@ -18,6 +19,7 @@ from adapter.domain.tristate import TriState
 from inference.contract import (
     BundleIdentity,
     Explanation,
+    ForecastBand,
     InputEffect,
     ModelContract,
     ModelOutput,
@@ -54,7 +56,15 @@ LABORATORY: Mapping[str, float | str] = {
     "neut": 4.2,
     "hgb": 13.5,
 }
-IDENTITY = BundleIdentity(name="illness-death", version="1.0.0", digest="ab" * 32, training_data="real")
+IDENTITY = BundleIdentity(
+    name="illness-death",
+    version="1.0.0",
+    digest="ab" * 32,
+    training_data="real",
+    opset=20,
+    contract_digest="12" * 32,
+    card="# Model card\n\nWhat it is for, and what not.\n",
+)
 CONTRACT = ModelContract(
     model_name="illness-death",
     model_version="1.0.0",
@@ -162,6 +172,14 @@ def curves(
     recurred = (quarters * np.float32(recurrence)).astype(np.float32)
     death = (died + np.float32(0.5) * recurred).astype(np.float32)
     return ModelOutput(recurrence=recurred, death_without_recurrence=died, death=death, explanation=explanation)
+
+
+def banded_curves() -> ModelOutput:
+    """The straight curves inside a band a tenth lower and higher, of a patient who is not unusual."""
+    straight = curves()
+    stacked = np.stack([straight.recurrence, straight.death_without_recurrence, straight.death])
+    band = ForecastBand(low=stacked * np.float32(0.9), high=stacked * np.float32(1.1))
+    return replace(straight, band=band, typicality=0.4)
 
 
 def forecast(patient: Timeline, *, output: ModelOutput | None = None, missing: tuple[str, ...] = ()) -> RiskForecast:

@@ -3,7 +3,9 @@
 Usage: python -m tests.fakes.slow_cases FOLDER PATIENTS SECONDS_PER_STEP [TROUBLE [URL]]
 
 TROUBLE befalls patient p0 in its second step: `crash` ends the process at once, `hang` sleeps for a minute,
-`unreachable` waits for a peer that stays away. URL: of the database, a SQLite file in FOLDER by default.
+`unreachable` waits for a peer that stays away. `pause-in-commit` stops the process, as SIGSTOP does, in the transaction
+that settles p0, after the checkpoint was inserted; `upgraded` runs an engine that cannot go on with older cases.
+URL: of the database, a SQLite file in FOLDER by default.
 """
 
 from __future__ import annotations
@@ -17,11 +19,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy import event, text
+from sqlalchemy.orm import Session
+
+import adapter.engine.queue
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, DeadLetter, Skipped
 from adapter.engine.queue import STEPS, CaseQueue, Checkpoint, QueueOptions, Transaction
 from adapter.engine.steps import RetryPolicy, attempt
 from adapter.errors import PeerUnavailable
+from adapter.pipeline.watch import enqueue_open_cases
+from adapter.pipeline.work import give_up
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
 from adapter.store.workers import WorkerRegister
@@ -80,6 +88,14 @@ def _trouble(kind: str, wait: Callable[[float], bool]) -> None:
         attempt(_no_answer, _PATIENCE, wait=wait, draw=lambda: 1.0)
 
 
+def _pause(session: Session) -> None:
+    """Once, where p0's last checkpoint is inserted and not committed."""
+    settled = text("select count(*) from adjuvant_case where patient_id = 'p0' and state = 'skipped'")
+    if session.execute(settled).scalar_one():
+        event.remove(Session, "before_commit", _pause)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def _no_answer() -> None:
     raise PeerUnavailable("p0's archive")
 
@@ -93,16 +109,19 @@ def main() -> None:
     engine = open_database(url or f"sqlite:///{folder}/adjuvant.db")
     ledger = Ledger(engine, lambda: datetime.now(UTC))
     first = not (folder / "trace").exists()
+    if kind == "upgraded":
+        adapter.engine.queue.ENGINE_VERSION = "2"
+    if kind == "pause-in-commit":
+        event.listen(Session, "before_commit", _pause)
     work = SlowWork(ledger, folder / "trace", seconds, lambda: _trouble(kind, queue.pause))
     queue = CaseQueue(engine, work, QueueOptions(poll_seconds=0.05), WorkerRegister(engine))
     with queue:
         if first:
             for number in range(patients):
                 ledger.request(PatientId(f"p{number}"))
-        for case in ledger.open_cases():
-            queue.enqueue(case)
-        while not stopping.is_set() and not queue.wait_until_idle(0.2):
-            pass
+        while not stopping.is_set() and (ledger.unsettled_cases() or not queue.wait_until_idle(0.2)):
+            enqueue_open_cases(queue, ledger, lambda case: give_up(case, ledger))
+            stopping.wait(0.2)
     engine.dispose()
     sys.stdout.write("stopped\n" if stopping.is_set() else "idle\n")
     sys.stdout.flush()

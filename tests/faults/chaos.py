@@ -1,10 +1,13 @@
-"""Kill the service again and again by a seeded plan, then let it finish, and compare with what the servers hold.
+"""Disturb the service again and again by a seeded plan, then let it finish, and compare with what the servers hold.
 
-Usage: python -m tests.faults.chaos --cycles 60 --seed 7 [--verbose]
+Usage: python -m tests.faults.chaos --cycles 60 --seed 7 [--faults many] [--database sqlite|postgresql] [--peers real]
 
-The hospital is the sandbox; the service is a real process on a store of its own, killed with SIGKILL at named moments.
-Ends with one line: cycles, lost, duplicates, wrong patient, violations. The same seed gives the same plan; what the
-machine's scheduler does between two moments is not repeated.
+The run is cut into schedules, each on a fresh hospital and a fresh store. The seed picks each schedule's database
+(SQLite with one worker, PostgreSQL with two), whether the EHR has transactions, and every fault. A cycle is one death
+of a worker: SIGKILL at a named moment, at any moment, or while it idles. With `--faults many` a worker may also be
+asked to stop, or be paused and woken, and one to three other faults happen beside it (tests/faults/trouble.py). Ends
+with one line; exit 1 where a law broke, with the command that repeats that schedule. The same seed gives the same plan;
+what the scheduler of the machine does between two moments is not repeated.
 """
 
 from __future__ import annotations
@@ -13,103 +16,192 @@ import argparse
 import json
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
+import httpx
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
 from adapter.domain.outcome import Case
+from adapter.errors import AdjuvantError
 from adapter.moments import Moment
 from adapter.pipeline.case_file import stored_bundle
 from adapter.pipeline.once import STEPS_TO_A_DECISION, assess_once
 from adapter.rooms import Rooms, opened_ledger
 from adapter.sandbox.faults import FhirFaults
-from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
-from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
-from adapter.settings import Settings, load_settings
+from adapter.sandbox.hospital import SandboxHospital
+from adapter.sandbox.patients import CourseKind, SimulatedCourse, simulate_course
+from adapter.settings import Settings
+from adapter.store.ledger import Ledger
 from adapter.terminology import load_terminology
-from tests.peers.process import free_port
+from tests.faults.hospitals import Hospital, PretendHospital, RealHospital
+from tests.faults.judge import Verdict, judge
+from tests.faults.proxy import TcpProxy
+from tests.faults.trouble import Surroundings, set_clock, small_disk, trouble
+from tests.faults.workers import Plan, Worker
+from tests.peers.hapi import Hapi, start_hapi
+from tests.peers.orthanc import Orthanc, start_orthanc
+from tests.peers.postgresql import Postgresql, start_postgresql
+from tests.peers.process import PeerMissing
 
-_ROOT = Path(__file__).parents[2]
+
+class Faults(StrEnum):
+    """What happens to the service."""
+
+    DEATHS = "deaths"
+    MANY = "many"
+
+
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+_CYCLES_A_SCHEDULE = {Faults.DEATHS: 15, Faults.MANY: 3}
 _PATIENTS = 4
 _TODAY = datetime(2026, 1, 1, tzinfo=UTC)
 _LONGEST_CYCLE, _QUIET, _LOOK = 40.0, 1.5, 0.1  # seconds
 _LONGEST_END = 180.0
-_NOT_HERE = frozenset({Moment.MIGRATING, Moment.BETWEEN_WRITES})  # once at the start; only without transactions
 
 
-@dataclass(slots=True)
-class Verdict:
-    """What was found after all kills. Each entry names what it is about; empty means that the law held."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """One run on one hospital. name: gives its plan, with the number of cycles."""
 
-    cycles: int = 0
-    killed: Counter[str] = field(default_factory=Counter)
-    lost: list[str] = field(default_factory=list)
-    duplicates: list[str] = field(default_factory=list)
-    wrong_patient: list[str] = field(default_factory=list)
-    violations: list[str] = field(default_factory=list)
-
-    @property
-    def line(self) -> str:
-        """The one line of the result."""
-        return (
-            f"cycles {self.cycles}, lost {len(self.lost)}, duplicates {len(self.duplicates)}, "
-            f"wrong patient {len(self.wrong_patient)}, violations {len(self.violations)}"
-        )
+    name: str
+    number: int
+    cycles: int
+    database: str
+    transactions: bool
+    faults: Faults
 
     @property
-    def held(self) -> bool:
-        """Whether every law held."""
-        return not (self.lost or self.duplicates or self.wrong_patient or self.violations)
+    def workers(self) -> int:
+        """SQLite admits one process."""
+        return 2 if self.database == POSTGRESQL else 1
+
+    def __str__(self) -> str:
+        """As the log tells it."""
+        how = "with" if self.transactions else "without"
+        return f"schedule {self.name}: {self.database}, {self.workers} worker(s), {how} transactions, {self.faults}"
 
 
-def chaos(cycles: int, seed: int, folder: Path, tell: Callable[[str], None] = lambda _: None) -> Verdict:
-    """Kill so many times by this seed's plan, let the service finish, and judge."""
+def schedules(
+    cycles: int, seed: int, *, database: str | None, faults: Faults = Faults.DEATHS, size: int | None = None
+) -> tuple[Schedule, ...]:
+    """The run in parts; every four of them have every combination, in an order of the seed's."""
     draw = random.Random(seed)
+    kinds = [(one, transactions) for one in (SQLITE, POSTGRESQL) for transactions in (True, False)]
+    draw.shuffle(kinds)
+    size = size or _CYCLES_A_SCHEDULE[faults]
+    return tuple(
+        Schedule(
+            name=f"{seed}:{number}",
+            number=number,
+            cycles=min(size, cycles - begun),
+            database=database or kinds[number % len(kinds)][0],
+            transactions=kinds[number % len(kinds)][1],
+            faults=faults,
+        )
+        for number, begun in enumerate(range(0, cycles, size))
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peers:
+    """Real servers that outlive a schedule; None where the sandbox, or SQLite, is used."""
+
+    postgresql: Postgresql | None = None
+    hapi: Hapi | None = None
+    orthanc: Orthanc | None = None
+
+
+def run_schedule(schedule: Schedule, peers: Peers, folder: Path, tell: Callable[[str], None]) -> Verdict:
+    """Disturb so many times by this plan, let the service finish, and judge."""
+    tell(str(schedule))
     verdict = Verdict()
-    without_transaction = bool(draw.getrandbits(1))
-    courses = simulate_courses(_PATIENTS, seed=seed, today=_TODAY)
-    with SandboxHospital(courses, load_terminology()) as hospital:
-        hospital.ehr.faults = FhirFaults(without_transaction=without_transaction)
-        config = _site(hospital, folder)
-        settings = load_settings(config)
-        log = folder / "service.log"
-        for cycle in range(cycles):
-            plan = _plan(draw, first=cycle == 0, without_transaction=without_transaction)
-            _news(hospital, settings, draw, first=cycle == 0)
-            killed = _killed(config, settings, plan, log)
-            how = "killed" if killed else "not reached, killed when idle"
-            tell(f"cycle {cycle + 1}: {plan.moment.name} passage {plan.passage}: {how}")
-            verdict.cycles += 1
-            verdict.killed[plan.moment.value if killed else "idle"] += 1
+    with ExitStack() as stack:
+        hospital = stack.enter_context(_hospital(schedule, peers))
+        mounted = schedule.faults is Faults.MANY and stack.enter_context(small_disk(folder))
+        url = _database(schedule, peers, folder)
+        proxy = stack.enter_context(TcpProxy(*_address(hospital.base_url)))
+        base_url = hospital.seen_through(proxy) if schedule.faults is Faults.MANY else hospital.base_url
+        around = Surroundings(
+            folder=folder,
+            url=url,
+            ehr=proxy,
+            archive=hospital.pretend_archive,
+            postgresql=peers.postgresql if schedule.database == POSTGRESQL else None,
+            small_disk=mounted,
+        )
+        pool = [Worker(number, hospital, folder, url, base_url) for number in range(schedule.workers)]
+        for worker in pool:
+            stack.callback(worker.kill)
+        _disturb(schedule, hospital=hospital, pool=pool, around=around, verdict=verdict, tell=tell)
         hospital.unfold()
-        if not _finished(config, settings, log):
-            verdict.violations.append("the service did not settle every case in time")
-        _judge(verdict, hospital, settings, folder)
+        verdict.violations += _let_finish(pool, around.environment if schedule.faults is Faults.MANY else {})
+        for worker in pool:
+            worker.kill()
+        with opened_ledger(pool[0].settings) as ledger:
+            entries = ledger.list_cases()
+        expected = _expected(pool[0].settings, hospital, folder)
+        judge(verdict, hospital, entries, expected, [worker.folder for worker in pool])
     return verdict
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    moment: Moment
-    passage: int
-    delay: float
+def _disturb(
+    schedule: Schedule,
+    *,
+    hospital: Hospital,
+    pool: Sequence[Worker],
+    around: Surroundings,
+    verdict: Verdict,
+    tell: Callable[[str], None],
+) -> None:
+    """Cycle after cycle."""
+    draw = random.Random(schedule.name)
+    many = schedule.faults is Faults.MANY
+    set_clock(around, 0)
+    for cycle in range(schedule.cycles):
+        first = cycle == 0
+        _news(hospital, pool[0].settings, draw, first=first)
+        for worker in pool:
+            if not worker.lives:
+                worker.start(_plan(draw, schedule, first=first), around.environment if many else {})
+        with trouble(around, draw, tell) if many and not first else nullcontext():
+            fallen, otherwise = _fallen(pool, _patience(draw, schedule), draw, first=first)
+        victim = fallen or draw.choice(pool)
+        victim.kill()
+        where = victim.how_it_fell() if fallen else otherwise
+        tell(f"cycle {cycle + 1}: {victim.folder.name}, {victim.plan}: {where}")
+        verdict.cycles += 1
+        verdict.killed[where] += 1
+        if fallen and where == Worker.BY_ITSELF and not many:  # it may refuse to start while all this happens
+            verdict.violations.append(f"{victim.folder.name} ended by itself: {victim.last_words()}")
 
 
-def _plan(draw: random.Random, *, first: bool, without_transaction: bool) -> _Plan:
+def _plan(draw: random.Random, schedule: Schedule, *, first: bool) -> Plan:
     if first:
-        return _Plan(Moment.MIGRATING, 1, 0.0)
-    possible = [one for one in Moment if one not in _NOT_HERE or (one is Moment.BETWEEN_WRITES and without_transaction)]
-    return _Plan(draw.choice(possible), draw.choice([1, 1, 2, 3]), draw.choice([0.0, 0.0, draw.uniform(0, 0.05)]))
+        return Plan(moment=Moment.MIGRATING)
+    never = {Moment.MIGRATING, *([Moment.BETWEEN_WRITES] if schedule.transactions else [])}
+    moment = draw.choice([one for one in Moment if one not in never])
+    number = signal.SIGKILL
+    if schedule.faults is Faults.MANY:
+        number = draw.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+    delay = draw.choice([0.0, 0.0, draw.uniform(0, 0.05)])
+    return Plan(moment=moment, passage=draw.choice([1, 1, 2, 3]), delay=delay, signal=number)
 
 
-def _news(hospital: SandboxHospital, settings: Settings, draw: random.Random, *, first: bool) -> None:
+def _address(base_url: str) -> tuple[str, int]:
+    url = httpx.URL(base_url)
+    return url.host, url.port or 80
+
+
+def _news(hospital: Hospital, settings: Settings, draw: random.Random, *, first: bool) -> None:
     """Something becomes known, and somebody asks for another look."""
     if first:
         hospital.unfold_until_every_patient_is_known()
@@ -119,142 +211,105 @@ def _news(hospital: SandboxHospital, settings: Settings, draw: random.Random, *,
         ledger.request(draw.choice(hospital.patients))
 
 
-def _site(hospital: SandboxHospital, folder: Path) -> Path:
-    port = free_port()
-    hospital.archive.allow("ADJUVANT", "127.0.0.1", port)
-    (folder / "token").write_text("chaos")
-    patients = ", ".join(f'"Patient/{patient}"' for patient in hospital.patients)
-    config = folder / "site.toml"
-    config.write_text(
-        f"""
-[fhir]
-base_url = "{hospital.ehr.base_url}"
-token_file = "{folder}/token"
-patient_identifier_system = "{PATIENT_SYSTEM}"
-[pacs]
-host = "127.0.0.1"
-port = {hospital.archive.port}
-ae_title = "SANDBOX"
-patient_identifier_system = "{PATIENT_SYSTEM}"
-[dicom]
-port = {port}
-quiet_seconds = 0.3
-[cohort]
-patients = [{patients}]
-[store]
-url = "sqlite:///{folder}/adjuvant.db"
-folder = "{folder}/data"
-[watch]
-poll_seconds = 0.5
-quiet_seconds = 0
-attempts = 3
-[web]
-port = 0
-[policy]
-site_folder = "{sandbox_policy()}"
-"""
-    )
-    return config
-
-
 @contextmanager
-def _victim(config: Path, log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "tests.faults.victim", str(config), *arguments]
-    with log.open("ab") as written, subprocess.Popen(command, cwd=_ROOT, stderr=written, stdout=written) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def _hospital(schedule: Schedule, peers: Peers) -> Iterator[Hospital]:
+    courses = _courses(schedule)
+    with SandboxHospital(courses, load_terminology()) as sandbox:
+        if peers.hapi is None or peers.orthanc is None:
+            sandbox.ehr.faults = FhirFaults(without_transaction=not schedule.transactions)
+            yield PretendHospital(sandbox)
+        else:
+            real = RealHospital(peers.hapi, peers.orthanc, courses, sandbox)
+            try:
+                yield real
+            finally:
+                real.close()
 
 
-def _killed(config: Path, settings: Settings, plan: _Plan, log: Path) -> bool:
-    """Run until the moment comes, or nothing is left to do; dead in either case. Returns whether it was the moment."""
-    with _victim(config, log, plan.moment.name, str(plan.passage), str(plan.delay)) as process:
-        deadline = time.monotonic() + _LONGEST_CYCLE
-        idle_since: float | None = None
-        while process.poll() is None and time.monotonic() < deadline:
+def _courses(schedule: Schedule) -> Sequence[SimulatedCourse]:
+    """Patients of this schedule alone: a real server serves many."""
+    first = 1 + _PATIENTS * schedule.number
+    seed = random.Random(schedule.name).getrandbits(32)
+    kinds = list(CourseKind)[:_PATIENTS]
+    return [simulate_course(kind, first + index, seed=seed, today=_TODAY) for index, kind in enumerate(kinds)]
+
+
+def _database(schedule: Schedule, peers: Peers, folder: Path) -> str:
+    if schedule.database == SQLITE:
+        return f"sqlite:///{folder}/adjuvant.db"
+    if peers.postgresql is None:
+        raise PeerMissing("PostgreSQL does not run")
+    name = "chaos_" + folder.name.replace("-", "_").lower()
+    server = create_engine(peers.postgresql.url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f'create database "{name}"'))
+    server.dispose()
+    return peers.postgresql.url.rpartition("/")[0] + f"/{name}"
+
+
+def _patience(draw: random.Random, schedule: Schedule) -> float:
+    """How long a cycle waits for its moment. Where a dead worker is noticed by its silence, that would take long."""
+    return (
+        draw.uniform(3.0, 15.0) if schedule.database == POSTGRESQL or schedule.faults is Faults.MANY else _LONGEST_CYCLE
+    )
+
+
+def _fallen(pool: Sequence[Worker], patience: float, draw: random.Random, *, first: bool) -> tuple[Worker | None, str]:
+    """Wait until a worker is dead; none is when nothing is left to do, or the patience is over. Wakes the paused."""
+    pauses = {worker: draw.choice([1.0, 5.0, 18.0]) for worker in pool}
+    deadline = time.monotonic() + (_LONGEST_CYCLE if first else patience)
+    idle_since: float | None = None
+    with ExitStack() as stack:
+        # the first cycle is about who makes the tables: looking would make them
+        ledger = None if first else stack.enter_context(opened_ledger(pool[0].settings))
+        while time.monotonic() < deadline:
             time.sleep(_LOOK)
-            idle = _settled_once(settings)
+            for worker in pool:
+                if not worker.lives:
+                    return worker, ""
+                if worker.paused:
+                    time.sleep(pauses[worker])  # the last of them is longer than a worker may be silent
+                    worker.send(signal.SIGCONT)
+            idle = ledger is not None and _settled(ledger)
             idle_since = (idle_since or time.monotonic()) if idle else None
             if idle_since is not None and time.monotonic() - idle_since > _QUIET:
-                break
-        return process.poll() == -signal.SIGKILL
+                return None, "idle"
+    return None, "any moment"
 
 
-def _settled_once(settings: Settings) -> bool:
+def _settled(ledger: Ledger) -> bool:
     """Whether there were cases and all are settled."""
-    if not Path(settings.store.url.removeprefix("sqlite:///")).exists():
-        return False
-    with opened_ledger(settings) as ledger:
+    try:
         counts = ledger.counts()
+    except (SQLAlchemyError, AdjuvantError):  # in trouble, as planned
+        return False
     return sum(counts.values()) > 0 and counts["waiting"] == counts["running"] == 0
 
 
-def _finished(config: Path, settings: Settings, log: Path) -> bool:
-    """Leave the service alone until every case is settled, then ask it to stop."""
-    with _victim(config, log, "-", "0", "0") as process:
-        deadline = time.monotonic() + _LONGEST_END
-        idle_since: float | None = None
-        while time.monotonic() < deadline and process.poll() is None:
+def _let_finish(pool: Sequence[Worker], environment: Mapping[str, str]) -> Iterator[str]:
+    """Leave the service alone until every case is settled, then ask it to stop. Yields what went wrong."""
+    for worker in pool:
+        worker.stop()
+        worker.start(None, environment)
+    deadline = time.monotonic() + _LONGEST_END
+    idle_since: float | None = None
+    with opened_ledger(pool[0].settings) as ledger:
+        while time.monotonic() < deadline and all(worker.lives for worker in pool):
             time.sleep(_LOOK)
-            idle_since = (idle_since or time.monotonic()) if _settled_once(settings) else None
+            idle_since = (idle_since or time.monotonic()) if _settled(ledger) else None
             if idle_since is not None and time.monotonic() - idle_since > 2 * _QUIET:
-                process.terminate()
-                return process.wait(20) == 0
-    return False
+                break
+        else:
+            yield f"the service did not settle every case in time: {pool[0].last_words()}"
+    for worker in pool:
+        if not worker.stopped_in_order():
+            yield f"{worker.folder.name} did not stop in order"
 
 
-def _judge(verdict: Verdict, hospital: SandboxHospital, settings: Settings, folder: Path) -> None:
-    held = {kind: hospital.ehr.repository.current(kind) for kind in ("RiskAssessment", "CarePlan")}
-    with opened_ledger(settings) as ledger:
-        entries = ledger.list_cases()
-    delivered = {entry.assessment_id: entry.patient_id for entry in entries if entry.assessment_id}
-    for kind, stored in held.items():
-        names = Counter(_name(one.resource) for one in stored)
-        verdict.duplicates += [f"{kind} {name} is there {count} times" for name, count in names.items() if count > 1]
-        for one in stored:
-            identity = _name(one.resource).partition("-")[2]
-            if one.version != 1:
-                verdict.duplicates.append(f"{kind} {identity} was written {one.version} times")
-            if identity not in delivered:
-                verdict.violations.append(f"{kind} {identity} stands in no case")
-            elif one.resource["subject"]["reference"] != f"Patient/{delivered[identity]}":  # type: ignore[index]
-                verdict.wrong_patient.append(f"{kind} {identity}")
-    for one in held["RiskAssessment"]:
-        verdict.wrong_patient += list(_strangers(one.resource, hospital))
-    expected = _expected(settings, hospital, folder)
-    there = {_name(one.resource).partition("-")[2] for one in held["RiskAssessment"]}
-    verdict.lost += [f"{patient}: {identity}" for patient, identity in expected.items() if identity not in there]
-    verdict.violations += [f"{entry.case_id} is {entry.state}" for entry in entries if entry.settled is None]
-    verdict.violations += [f"{entry.case_id}: {entry.reason}" for entry in entries if entry.state == "dead-letter"]
-    left = [path for path in settings.store.folder.rglob("*") if path.is_file() and path.suffix in {".partial", ".dcm"}]
-    verdict.violations += [f"left behind: {path.name}" for path in left]
-
-
-def _name(resource: Mapping[str, object]) -> str:
-    """The business identifier by which an assessment's resources are known."""
-    return str(resource["identifier"][0]["value"])  # type: ignore[index]  # JSON of our own writing
-
-
-def _strangers(risk: Mapping[str, object], hospital: SandboxHospital) -> Iterator[str]:
-    """Inputs that belong to somebody else, or to nobody."""
-    subject = risk["subject"]["reference"]  # type: ignore[index]
-    for entry in risk["basis"]:  # type: ignore[attr-defined]
-        reference = entry["reference"].partition("/_history/")[0]
-        resource = hospital.resource(reference)
-        if reference == subject:
-            continue
-        if resource is None or resource["subject"]["reference"] != subject:  # type: ignore[index]
-            yield f"{_name(risk)} rests on {reference}"
-
-
-def _expected(settings: Settings, hospital: SandboxHospital, folder: Path) -> Mapping[str, str]:
+def _expected(settings: Settings, hospital: Hospital, folder: Path) -> Mapping[str, str]:
     """What one undisturbed look at the hospital as it stands now decides for each patient."""
-    calm = settings.model_copy(
-        update={
-            "store": settings.store.model_copy(update={"url": f"sqlite:///{folder}/calm.db", "folder": folder / "calm"})
-        }
-    )
+    store = {"url": f"sqlite:///{folder}/calm.db", "folder": folder / "calm", "shared_vault": None, "key_file": None}
+    calm = settings.model_copy(update={"store": settings.store.model_copy(update=store)})
     found = {}
     with Rooms(calm) as rooms:
         for patient in hospital.patients:
@@ -265,11 +320,32 @@ def _expected(settings: Settings, hospital: SandboxHospital, folder: Path) -> Ma
     return found
 
 
+@contextmanager
+def running_peers(wanted: Sequence[Schedule], *, real: bool) -> Iterator[Peers]:
+    """Start what the schedules need. Raises PeerMissing."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="adjuvant-chaos-peers-")))
+        postgresql = hapi = orthanc = None
+        if any(schedule.database == POSTGRESQL for schedule in wanted):
+            postgresql = start_postgresql(folder)
+            stack.callback(postgresql.stop)
+        if real:
+            hapi = start_hapi(folder)
+            stack.callback(hapi.stop)
+            orthanc = start_orthanc(folder)
+            stack.callback(orthanc.stop)
+        yield Peers(postgresql=postgresql, hapi=hapi, orthanc=orthanc)
+
+
 def main() -> None:
     """Print one line a cycle with --verbose, what broke, and the one line of the result; exit 1 where a law broke."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cycles", type=int, default=20)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--database", choices=[SQLITE, POSTGRESQL], help="instead of what the seed picks")
+    parser.add_argument("--faults", choices=list(Faults), default=Faults.DEATHS)
+    parser.add_argument("--peers", choices=["sandbox", "real"], default="sandbox")
+    parser.add_argument("--only", type=int, help="the number of one schedule, to repeat it")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -278,17 +354,36 @@ def main() -> None:
         if arguments.verbose:
             print(line, file=sys.stderr, flush=True)
 
-    with tempfile.TemporaryDirectory(prefix="adjuvant-chaos-") as folder:
-        verdict = chaos(arguments.cycles, arguments.seed, Path(folder), tell)
-    for what in (*verdict.lost, *verdict.duplicates, *verdict.wrong_patient, *verdict.violations):
-        print(what, file=sys.stderr)
-    print(f"killed at {dict(sorted(verdict.killed.items()))}", file=sys.stderr)
+    planned = schedules(arguments.cycles, arguments.seed, database=arguments.database, faults=Faults(arguments.faults))
+    if arguments.only is not None:
+        planned = (planned[arguments.only],)
+    total = Verdict()
+    with running_peers(planned, real=arguments.peers == "real") as peers:
+        for schedule in planned:
+            with tempfile.TemporaryDirectory(prefix="adjuvant-chaos-") as folder:
+                verdict = run_schedule(schedule, peers, Path(folder), tell)
+            total.add(verdict)
+            if verdict.breaches:
+                total.breached += 1
+                print(*verdict.breaches, _repeat(arguments, schedule), sep="\n", file=sys.stderr)
+    print(f"{len(planned)} schedules, {total.breached} of them failed", file=sys.stderr)
+    print(f"killed at {dict(sorted(total.killed.items()))}", file=sys.stderr)
     if arguments.json:
         names = ("cycles", "lost", "duplicates", "wrong_patient", "violations")
-        print(json.dumps({name: getattr(verdict, name) for name in names}))
+        print(json.dumps({name: getattr(total, name) for name in names}))
     else:
-        print(verdict.line)
-    sys.exit(0 if verdict.held else 1)
+        print(total.line)
+    sys.exit(1 if total.breaches else 0)
+
+
+def _repeat(arguments: argparse.Namespace, schedule: Schedule) -> str:
+    database = f" --database {arguments.database}" if arguments.database else ""
+    peers = f" --peers {arguments.peers}" if arguments.peers != "sandbox" else ""
+    faults = f" --faults {arguments.faults}" if arguments.faults != Faults.DEATHS else ""
+    return (
+        f"{schedule} failed; to repeat: python -m tests.faults.chaos --cycles {arguments.cycles} "
+        f"--seed {arguments.seed}{faults}{database}{peers} --only {schedule.number} --verbose"
+    )
 
 
 if __name__ == "__main__":

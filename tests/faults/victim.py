@@ -1,9 +1,9 @@
-"""The service as a process that kills itself at a named moment.
+"""The service as a process that ends, or stops, itself at a named moment.
 
-Usage: python -m tests.faults.victim CONFIG MOMENT TIMES DELAY_SECONDS
+Usage: python -m tests.faults.victim CONFIG [MOMENT TIMES DELAY_SECONDS SIGNAL]
 
-MOMENT: a name of `adapter.moments.Moment`, or `-` for a service that is left alone. TIMES: at which passage. The kill
-is SIGKILL: no handler runs, no buffer is written.
+MOMENT: a name of `adapter.moments.Moment`; without it the service is left alone. TIMES: at which passage. SIGNAL:
+KILL, where no handler runs and no buffer is written; STOP, until somebody sends CONT; TERM, as an administrator would.
 """
 
 from __future__ import annotations
@@ -17,31 +17,33 @@ import time
 from pathlib import Path
 
 from adapter import moments
-from adapter.cli import run
+from adapter.cli import _configure_logging, run
 
 
-def _suicide(at: moments.Moment, times: int, delay: float) -> None:
+def _raise_at(at: moments.Moment, times: int, delay: float, number: signal.Signals) -> None:
     passages = itertools.count(1)
 
-    def die() -> None:
+    def send() -> None:
         time.sleep(delay)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)
 
     def hook(reached: moments.Moment) -> None:
         if reached is at and next(passages) == times:
             if delay:
-                threading.Thread(target=die, daemon=True).start()
+                threading.Thread(target=send, daemon=True).start()
             else:
-                die()
+                send()
 
     moments.install(hook)
 
 
 def main() -> None:
     """Run until killed, or asked to stop."""
-    config, moment, times, delay = sys.argv[1:]
-    if moment != "-":
-        _suicide(moments.Moment[moment], int(times), float(delay))
+    _configure_logging()
+    config, *plan = sys.argv[1:]
+    if plan:
+        moment, times, delay, number = plan
+        _raise_at(moments.Moment[moment], int(times), float(delay), signal.Signals[f"SIG{number}"])
     run(Path(config))
 
 

@@ -37,6 +37,7 @@ def test_the_shipped_bundle_is_what_its_manifest_says() -> None:
     assert len(identity.digest) == 64
 
 
+@pytest.mark.fault("F-30")
 @pytest.mark.parametrize("name", ["risk.onnx", "golden.json", "model_card.md"])
 def test_an_altered_file_is_refused(copy: Path, name: str) -> None:
     """One byte more, and the hash of the manifest does not hold."""
@@ -45,6 +46,7 @@ def test_an_altered_file_is_refused(copy: Path, name: str) -> None:
         load_bundle(copy)
 
 
+@pytest.mark.fault("F-30")
 @pytest.mark.parametrize("name", ["manifest.json", "risk.onnx", "golden.json", "model_card.md"])
 def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     """Nothing is loaded half."""
@@ -138,6 +140,7 @@ def test_golden_vectors_that_are_none_are_refused(copy: Path) -> None:
         load_bundle(copy)
 
 
+@pytest.mark.fault("F-30")
 def test_a_file_of_an_older_bundle_is_refused(copy: Path) -> None:
     """The graph of one training beside the manifest of another: half an update is no update."""
     graph = copy / "risk.onnx"
@@ -162,6 +165,7 @@ def test_no_bundle_at_all_is_refused(tmp_path: Path) -> None:
         shipped_bundle(tmp_path)
 
 
+@pytest.mark.fault("F-30")
 @pytest.mark.parametrize("name", ["recurrence", "death_without_recurrence", "death", "low", "high", "typicality"])
 @pytest.mark.parametrize("difference", [2e-5, float("nan")])
 def test_a_model_that_has_drifted_from_its_golden_vectors_is_refused(copy: Path, name: str, difference: float) -> None:
@@ -178,6 +182,7 @@ def test_a_model_that_has_drifted_from_its_golden_vectors_is_refused(copy: Path,
         Predictor(load_bundle(copy))
 
 
+@pytest.mark.fault("F-30")
 def test_files_swapped_after_loading_change_nothing(copy: Path) -> None:
     """What was checked is what runs: the graph is taken from the bytes that were hashed, not from the disk again."""
     bundle = load_bundle(copy)

@@ -74,6 +74,7 @@ def test_more_years_without_disease_lower_what_is_left(predictor: Predictor) -> 
     assert late.recurrence[11] < early.recurrence[11]
 
 
+@pytest.mark.fault("F-29")
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -90,6 +91,7 @@ def test_an_input_outside_the_contract_is_refused(
         predictor.predict(replace(_inputs(predictor), **change))  # type: ignore[arg-type]  # wrong on purpose
 
 
+@pytest.mark.fault("F-29")
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["static", "static_mask", "sequence", "sequence_mask", "sequence_age_days"])
 def test_a_number_that_is_none_is_refused(predictor: Predictor, name: str, bad: float) -> None:
@@ -150,12 +152,14 @@ def _typicality(predictor: Predictor, patient: ModelInput) -> float:
     return typicality
 
 
+@pytest.mark.fault("F-31")
 def test_findings_no_patient_had_are_not_typical(predictor: Predictor) -> None:
     """An ordinary patient is; one of 110 years with a haemoglobin of 40 is not, and is told so, not refused."""
     assert _typicality(predictor, _patient(predictor)) > 0.3
     assert _typicality(predictor, _patient(predictor, age_at_surgery=110.0, hgb=40.0)) < 0.02
 
 
+@pytest.mark.fault("F-31")
 def test_a_patient_about_whom_nothing_is_known_is_not_typical(predictor: Predictor) -> None:
     """Without T, N and depth the forecast is that of the average, and says that this is unusual."""
     assert _typicality(predictor, _inputs(predictor, known=False)) < 0.05
@@ -221,6 +225,7 @@ def _bundle_that_answers(folder: Path, answers: Mapping[str, np.ndarray]) -> Bun
     return load_bundle(folder)
 
 
+@pytest.mark.fault("F-29")
 @pytest.mark.parametrize(
     ("answers", "complaint"),
     [
@@ -247,6 +252,7 @@ def test_a_graph_that_answers_nonsense_is_refused_at_load(
     assert complaint in str(refused.value.__cause__)
 
 
+@pytest.mark.fault("F-29")
 def test_a_graph_that_answers_something_else_is_refused_at_load(tmp_path: Path) -> None:
     """Lawful curves, and not those of the golden vectors."""
     with pytest.raises(BundleRefused, match="recurrence differs from its golden vector"):

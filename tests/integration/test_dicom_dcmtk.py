@@ -68,6 +68,7 @@ def test_the_phantom_is_the_same_volume_from_another_archive(
     assert SYNTAXES[name].encode() in series.files[0].read_bytes()[:1000]
 
 
+@pytest.mark.fault("F-10")
 def test_success_for_nothing_is_not_success(dcmqrscp: Dcmqrscp, tmp_path: Path) -> None:
     """For a series it does not have, dcmqrscp answers 0000 with nothing moved: SeriesIncomplete, all missing."""
     instances = simulated_ct(CtOptions(patient_id="SIM-DCMTK", slices=3, rows=16, columns=16))

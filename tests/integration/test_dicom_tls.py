@@ -31,6 +31,7 @@ def _settings(orthanc: Orthanc, folder: Path, tls: dict[str, str]) -> Settings:
     )
 
 
+@pytest.mark.fault("F-05")
 def test_a_series_comes_over_tls_and_not_without(own_orthanc: Callable[[Secured], Orthanc], tmp_path: Path) -> None:
     """Both associations are secured by the site's settings; a caller in plain TCP gets nothing."""
     issued: list[TlsFiles] = []

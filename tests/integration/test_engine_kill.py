@@ -45,6 +45,7 @@ def _finish(folder: Path) -> None:
     assert output.endswith("idle\n")
 
 
+@pytest.mark.fault("F-01")
 @pytest.mark.parametrize("moment", [f"{step} {edge}" for step in _STEPS for edge in ("begin", "end")])
 def test_a_killed_service_continues_where_it_was(tmp_path: Path, moment: str) -> None:
     """Kill -9 in or after any step: finished steps are not repeated, only the one in flight may be, nothing is lost."""
@@ -71,6 +72,7 @@ def _stop(child: subprocess.Popen[str]) -> float:
     return time.monotonic() - asked
 
 
+@pytest.mark.fault("F-02")
 def test_a_service_asked_to_stop_stops_within_ten_seconds(tmp_path: Path) -> None:
     """F-02: SIGTERM under load: steps in flight finish, no other begins, and the next service goes on after them."""
     child = _start(tmp_path, patients=6, seconds=0.3)
@@ -82,6 +84,7 @@ def test_a_service_asked_to_stop_stops_within_ten_seconds(tmp_path: Path) -> Non
     assert set(begun.values()) == {1}
 
 
+@pytest.mark.fault("F-02")
 def test_a_case_that_waits_for_a_peer_is_not_given_up_when_the_service_stops(tmp_path: Path) -> None:
     """F-02: the wait is cut short, the case has no outcome, and the next service tries again: nobody need look."""
     child = _start(tmp_path, patients=1, trouble="unreachable")
@@ -93,6 +96,7 @@ def test_a_case_that_waits_for_a_peer_is_not_given_up_when_the_service_stops(tmp
     assert (tmp_path / "trace").read_text().count("p0:1 gather begin") == 1
 
 
+@pytest.mark.fault("F-02")
 def test_a_step_that_hangs_does_not_hold_the_exit(tmp_path: Path) -> None:
     """F-02: after its time the process goes all the same; the case is repeated from its last checkpoint."""
     child = _start(tmp_path, patients=1, trouble="hang")
@@ -102,6 +106,7 @@ def test_a_step_that_hangs_does_not_hold_the_exit(tmp_path: Path) -> None:
     assert _states(tmp_path) == {"p0:1": _WHOLE}
 
 
+@pytest.mark.fault("F-28")
 def test_a_case_that_kills_its_worker_three_times_is_closed_and_the_others_go_on(tmp_path: Path) -> None:
     """F-28: a poison case ends as a dead letter with its reason; at the fourth start the service lives."""
     for _ in range(3):

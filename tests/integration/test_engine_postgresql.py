@@ -1,68 +1,255 @@
-"""The same engine on PostgreSQL: two workers share the cases, and the living one finishes what the dead one had."""
+"""The engine on PostgreSQL: workers share the cases, and the living finish what the dead, paused or cut off had.
+
+What nobody can run any more is asked for again; whoever wakes too late writes nothing.
+"""
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, text
+import pytest
+from sqlalchemy import create_engine, text
 
+from adapter.store.database import open_database
+from adapter.store.workers import WorkerRegister
+from tests.faults.proxy import Manner, TcpProxy
 from tests.peers.postgresql import Postgresql
 
 _ROOT = Path(__file__).parents[2]
 _PATIENTS = 6
+_WHOLE = ("skipped", "gather retrieve decide deliver")
+_TAKEOVER_SECONDS = 30
+_ID_OR_DIGEST = re.compile(r"x")
 
 
-def _worker(folder: Path, url: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.fakes.slow_cases", str(folder), str(_PATIENTS), "1.0", "", url]
-    return subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True)
+class Site:
+    """A database of its own, and the workers that share it."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.engine = create_engine(url, pool_pre_ping=True)
+        self.trace = folder / "trace"
+        self._folder = folder
+        self._workers: list[subprocess.Popen[str]] = []
+
+    def start(self, trouble: str = "", *, url: str = "", seconds: float = 1.0) -> subprocess.Popen[str]:
+        """One more worker; the first asks for the patients."""
+        command = [sys.executable, "-m", "tests.fakes.slow_cases", str(self._folder), str(_PATIENTS), str(seconds)]
+        child = subprocess.Popen([*command, trouble, url or self.url], cwd=_ROOT, stdout=subprocess.PIPE, text=True)
+        self._workers.append(child)
+        return child
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        """What the database holds."""
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(query))]
+
+    def states(self) -> dict[object, object]:
+        """State and detail of each case."""
+        return {
+            case: (state, detail)
+            for case, state, detail in self.rows("select case_id, state, detail from adjuvant_case")
+        }
+
+    def ends(self) -> Counter[str]:
+        """How often each step of each case was done."""
+        return Counter(line for line in self.trace.read_text().splitlines() if line.endswith("end"))
+
+    def close(self) -> None:
+        """End what runs."""
+        for child in self._workers:
+            child.kill()
+            child.wait()
+            if child.stdout is not None:
+                child.stdout.close()
+        self.engine.dispose()
 
 
-def _wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+@pytest.fixture
+def site(tmp_path: Path, postgresql: Postgresql) -> Iterator[Site]:
+    """An empty database."""
+    server = create_engine(postgresql.url, isolation_level="AUTOCOMMIT")
+    name = f"engine_{abs(hash(str(tmp_path))):x}"
+    with server.connect() as connection:
+        connection.execute(text(f"create database {name}"))
+    server.dispose()
+    opened = Site(postgresql.url.rpartition("/")[0] + f"/{name}", tmp_path)
+    yield opened
+    opened.close()
+
+
+def _wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def _joined(engine: Engine) -> int:
-    with engine.connect() as connection:
-        return int(connection.execute(text("select count(*) from adjuvant_worker")).scalar_one())
+def _two_at_work(site: Site, trouble: str = "") -> tuple[subprocess.Popen[str], subprocess.Popen[str]]:
+    """The second joins when the first has asked for the patients: else it would ask for revisions of its own."""
+    first = site.start(trouble)
+    _wait_until(site.trace.exists)
+    second = site.start()
+    _wait_until(lambda: len(site.rows("select executor_id from adjuvant_worker")) == 2)
+    return first, second
 
 
-def test_a_living_worker_takes_over_from_a_dead_one(tmp_path: Path, postgresql: Postgresql) -> None:
+def _finished(worker: subprocess.Popen[str]) -> float:
+    """Seconds until nothing was left to do."""
+    began = time.monotonic()
+    output, _ = worker.communicate(timeout=90)
+    assert output.endswith("idle\n")
+    return time.monotonic() - began
+
+
+@pytest.mark.fault("F-01")
+def test_a_living_worker_takes_over_from_a_dead_one(site: Site) -> None:
     """Kill -9 one of two: within thirty seconds every case is settled, once, only steps in flight repeated."""
-    server = create_engine(postgresql.url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text("create database takeover"))
-    server.dispose()
-    url = postgresql.url.rpartition("/")[0] + "/takeover"
-    engine = create_engine(url)
-    trace = tmp_path / "trace"
-    workers = [_worker(tmp_path, url)]
-    _wait_until(
-        trace.exists
-    )  # the first asks for the patients; a second that asked too would make revisions of its own
-    workers.append(_worker(tmp_path, url))
-    _wait_until(lambda: _joined(engine) == 2)
-    workers[0].send_signal(signal.SIGKILL)
-    workers[0].communicate()
-    killed = time.monotonic()
-    output, _ = workers[1].communicate(timeout=60)
-    seconds = time.monotonic() - killed
-
-    with engine.connect() as connection:
-        states = connection.execute(text("select case_id, state, detail from adjuvant_case")).all()
-    engine.dispose()
-    assert output == "idle\n"
-    assert seconds < 30
-    whole = ("skipped", "gather retrieve decide deliver")
-    assert {case: (state, detail) for case, state, detail in states} == {f"p{n}:1": whole for n in range(_PATIENTS)}
-    ends = Counter(line for line in trace.read_text().splitlines() if line.endswith("end"))
+    first, second = _two_at_work(site)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    assert _finished(second) < _TAKEOVER_SECONDS
+    assert site.states() == {f"p{n}:1": _WHOLE for n in range(_PATIENTS)}
+    ends = site.ends()
     assert len(ends) == 4 * _PATIENTS
-    assert sum(ends.values()) <= 4 * _PATIENTS + 2  # two workers a process: at most two steps were in flight
+    assert ends.total() <= 4 * _PATIENTS + 2  # two workers a process: at most two steps were in flight
+
+
+@pytest.mark.fault("F-01")
+def test_a_paused_worker_that_wakes_commits_nothing(site: Site) -> None:
+    """SIGSTOP one of two in a step: within thirty seconds the other has settled all; what wakes changes no row."""
+    first, second = _two_at_work(site)
+    first.send_signal(signal.SIGSTOP)
+    assert _finished(second) < _TAKEOVER_SECONDS
+    everything = "select * from adjuvant_case order by case_id", "select * from dbos.operation_outputs order by 1, 2"
+    before = [site.rows(query) for query in everything]
+    assert site.states() == {f"p{n}:1": _WHOLE for n in range(_PATIENTS)}
+    first.send_signal(signal.SIGCONT)
+    _finished(first)
+    assert [site.rows(query) for query in everything] == before
+    assert site.ends().total() <= 4 * _PATIENTS + 2
+
+
+@pytest.mark.fault("F-01")
+def test_a_worker_paused_after_the_checkpoint_was_inserted_holds_nobody(site: Site) -> None:
+    """PostgreSQL ends its transaction after ten seconds, the other worker settles the case, and the woken does not."""
+    first, second = _two_at_work(site, "pause-in-commit")
+    assert _finished(second) < _TAKEOVER_SECONDS + _PATIENTS
+    settled = site.rows("select case_id, state, detail, settled from adjuvant_case order by case_id")
+    assert site.states() == {f"p{n}:1": _WHOLE for n in range(_PATIENTS)}
+    first.send_signal(signal.SIGCONT)
+    _finished(first)
+    assert site.rows("select case_id, state, detail, settled from adjuvant_case order by case_id") == settled
+
+
+@pytest.mark.fault("F-27")
+def test_a_worker_cut_off_from_the_database_goes_on_when_it_is_back(site: Site) -> None:
+    """A false death: for twenty seconds its packets go nowhere; the other takes its cases, and all settle once."""
+    address = create_engine(site.url).url
+    with TcpProxy(str(address.host), address.port or 0) as proxy:
+        url = address.set(port=proxy.port).render_as_string(hide_password=False)
+        first = site.start(url=url, seconds=2.0)
+        _wait_until(site.trace.exists)
+        second = site.start(seconds=2.0)
+        _wait_until(lambda: len(site.rows("select executor_id from adjuvant_worker")) == 2)
+        proxy.behave(Manner.SILENT)
+        time.sleep(20)
+        proxy.behave(Manner.PASS)
+        proxy.cut()  # as the kernel does with a connection whose packets nobody acknowledges for fifteen seconds
+        _finished(second)
+        _finished(first)
+    assert site.states() == {f"p{n}:1": _WHOLE for n in range(_PATIENTS)}
+    assert site.ends().total() <= 4 * _PATIENTS + 2
+
+
+@pytest.mark.fault("F-27")
+def test_a_restart_of_the_database_costs_no_case(tmp_path: Path, own_postgresql: Postgresql) -> None:
+    """F-27: PostgreSQL is killed and started while both work: they wait for it, and every case settles."""
+    site = Site(own_postgresql.url, tmp_path)
+    try:
+        first, second = _two_at_work(site)
+        at_work = "select distinct executor_id from dbos.workflow_status where executor_id is not null"
+        _wait_until(lambda: len(site.rows(at_work)) == 2)
+        own_postgresql.restart()
+        _finished(first)
+        _finished(second)
+        assert set(site.states().values()) == {_WHOLE}
+    finally:
+        site.close()
+
+
+@pytest.mark.fault("F-27")
+def test_of_two_reapers_one_takes_over(site: Site) -> None:
+    """While one is about it the other leaves it alone: no case is taken over, or its deaths counted, twice."""
+    engine = open_database(site.url)
+    one, other = WorkerRegister(engine), WorkerRegister(engine)
+    with one.only_reaper() as first, other.only_reaper() as second:
+        assert (first, second) == (True, False)
+    with other.only_reaper() as again:
+        assert again
+    engine.dispose()
+
+
+@pytest.mark.fault("F-01")
+def test_the_dead_of_two_are_taken_over_by_two(site: Site) -> None:
+    """Two die at once, two new ones look at the same moment: each case is settled once, each death counted once."""
+    for worker in _two_at_work(site):
+        worker.send_signal(signal.SIGKILL)
+        worker.communicate()
+    for worker in (site.start(), site.start()):
+        _finished(worker)
+    assert site.states() == {f"p{n}:1": _WHOLE for n in range(_PATIENTS)}
+    assert all(crashes <= 1 for (crashes,) in site.rows("select crashes from adjuvant_case"))  # type: ignore[operator]
+    assert site.ends().total() <= 4 * _PATIENTS + 4
+
+
+@pytest.mark.fault("F-49")
+def test_an_upgrade_that_cannot_go_on_with_old_cases_asks_for_them_again(site: Site) -> None:
+    """F-49: what waits and runs under the older engine version is ended there, and settles as the next revision."""
+    old = site.start()
+    _wait_until(site.trace.exists)
+    old.send_signal(signal.SIGKILL)
+    old.communicate()
+    settled = {case for (case,) in site.rows("select case_id from adjuvant_case where state = 'skipped'")}
+    _finished(site.start("upgraded", seconds=0.1))
+    again = ("skipped", "asked for again")
+    open_then = [f"p{n}" for n in range(_PATIENTS) if f"p{n}:1" not in settled]
+    assert {patient: site.states()[f"{patient}:1"] for patient in open_then} == dict.fromkeys(open_then, again)
+    assert {patient: site.states()[f"{patient}:2"] for patient in open_then} == dict.fromkeys(open_then, _WHOLE)
+
+
+@pytest.mark.fault("F-49")
+def test_an_upgrade_that_goes_on_with_old_cases_takes_them_over(site: Site) -> None:
+    """F-49: with the same engine version a newer program continues after the last checkpoint."""
+    old = site.start()
+    _wait_until(lambda: site.trace.exists() and site.ends().total() >= 2)
+    old.send_signal(signal.SIGKILL)
+    old.communicate()
+    _finished(site.start(seconds=0.1))
+    assert site.states() == {f"p{n}:1": _WHOLE for n in range(_PATIENTS)}
+    assert site.ends().total() <= 4 * _PATIENTS + 2
+
+
+def test_no_table_of_the_engine_holds_anything_but_ids_and_digests(site: Site) -> None:
+    """Law 8: every text of every table of both schemas is an id, a state, a name of ours, or a digest."""
+    _finished(site.start(seconds=0.01))
+    tables = site.rows(
+        "select table_schema, table_name from information_schema.tables where table_schema in ('dbos', 'public')"
+    )
+    assert len(tables) > 15
+    texts = {
+        str(value)
+        for schema, table in tables
+        for row in site.rows(f'select * from "{schema}"."{table}"')  # noqa: S608 (names of the database's own)
+        for value in row
+        if isinstance(value, str)
+    }
+    assert any("gather" in one for one in texts)
+    assert [one for one in texts if not _ID_OR_DIGEST.fullmatch(one)] == []

@@ -94,6 +94,7 @@ def test_what_was_just_written_is_read(client: FhirClient, name: str) -> None:
     assert len(fetch_record(client, PatientId(name)).resources) == 3
 
 
+@pytest.mark.fault("F-26")
 def test_changes_are_polled_by_server_time(client: FhirClient, name: str) -> None:
     """A new Observation of the cohort is reported once; nothing changed costs three searches."""
     write(client, patient(name), observation(name, 0))
@@ -109,6 +110,7 @@ def test_changes_are_polled_by_server_time(client: FhirClient, name: str) -> Non
     assert fourth.next_watermark.time >= third.next_watermark.time
 
 
+@pytest.mark.fault("F-14")
 def test_a_replaced_patient_is_followed(client: FhirClient, name: str) -> None:
     """Asked by the old id, the record is the survivor's and holds what was filed under both."""
     link = [{"type": "replaced-by", "other": {"reference": f"Patient/{name}"}}]

@@ -9,7 +9,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.peers.process import PeerMissing, Process, answers, free_port
+import psycopg
+
+from tests.peers.process import PeerMissing, Process, free_port
 
 _VERSIONS = Path("/usr/lib/postgresql")  # Debian: one folder for each major version
 
@@ -21,6 +23,11 @@ class Postgresql:
     url: str
     process: Process
     folder: Path
+
+    def restart(self) -> None:
+        """Kill it with everything it was about, and wait until it answers on the same port again."""
+        self.process.crash_and_start_again()
+        self.process.wait_until(lambda: _serves(self.url), 30, "PostgreSQL")
 
     def stop(self) -> None:
         """End the server and delete its data."""
@@ -42,8 +49,18 @@ def start_postgresql(logs: Path) -> Postgresql:
     settings = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
     command = [str(programs / "postgres"), "-D", str(cluster), "-p", str(port), *settings]
     process = Process(command, logs / "postgresql.log", user=user, folder=folder)
-    process.wait_until(lambda: answers("127.0.0.1", port), 30, "PostgreSQL")
-    return Postgresql(f"postgresql+psycopg://adjuvant@127.0.0.1:{port}/postgres", process, folder)
+    url = f"postgresql+psycopg://adjuvant@127.0.0.1:{port}/postgres"
+    process.wait_until(lambda: _serves(url), 30, "PostgreSQL")
+    return Postgresql(url, process, folder)
+
+
+def _serves(url: str) -> bool:
+    """Whether it takes a connection: the port is open before the server has started up."""
+    try:
+        psycopg.connect(url.replace("+psycopg", ""), connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def _newest_programs() -> Path:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -51,7 +53,8 @@ class Process:
         self._log: IO[bytes] = log.open("wb")
         self.log = log
         dies_with_us = [_SETPRIV, "--pdeathsig", "TERM", "--"] if _SETPRIV else []
-        self._child = subprocess.Popen(
+        self._start = partial(
+            subprocess.Popen,
             [*dies_with_us, *command],
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -59,6 +62,7 @@ class Process:
             user=user,
             cwd=folder,
         )
+        self._child = self._start()
 
     @property
     def pid(self) -> int:
@@ -74,6 +78,12 @@ class Process:
                 self.stop()
                 raise RuntimeError(f"{what} did not become ready: {tail}")
             time.sleep(0.05)
+
+    def crash_and_start_again(self) -> None:
+        """SIGQUIT, which PostgreSQL answers by ending at once without tidying up; then the same command."""
+        self._child.send_signal(signal.SIGQUIT)
+        self._child.wait(timeout=30)
+        self._child = self._start()
 
     def stop(self, patience: float = 15) -> None:
         """End it and wait until it has ended. patience: seconds until SIGKILL."""

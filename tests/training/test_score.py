@@ -13,6 +13,7 @@ from inference.artifact import load_bundle, shipped_bundle
 from inference.predictor import Predictor
 from training.cohorts.hancock import RECORD_FILES, read_hancock
 from training.cohorts.landmarks import landmark_rows
+from training.cohorts.radcure import NOT_OPERATED
 from training.score import COLUMNS, main
 
 
@@ -26,8 +27,8 @@ def withheld(data_folder: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def _scores(folder: Path, out: Path, layout: str = "hancock") -> list[dict[str, str]]:
-    assert main(["--data", str(folder), "--layout", layout, "--out", str(out)]) == 0
+def _scores(folder: Path, out: Path, dataset: str = "hancock") -> list[dict[str, str]]:
+    assert main(["--data", str(folder), "--dataset", dataset, "--out", str(out)]) == 0
     with out.open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -65,8 +66,12 @@ def test_the_file_says_how_far_each_number_may_be_leaned_on(withheld: Path, tmp_
     rows = _scores(withheld, tmp_path / "scores.csv")
     assert tuple(rows[0]) == COLUMNS
     for row in rows:
-        if row["abstained"]:
+        if row["abstained"] == "true":
+            assert row["reason"]
+            assert not row["risk_death_1y"]
             continue
+        assert row["abstained"] == "false"
+        assert not row["reason"]
         for outcome in ("recurrence", "death"):
             risks = [float(row[f"risk_{outcome}_{year}y"]) for year in (1, 2, 3, 5)]
             assert risks == sorted(risks)
@@ -80,8 +85,8 @@ def test_a_row_that_cannot_be_read_says_why_and_stops_nobody_else(withheld: Path
     _rewrite(withheld / "pathological.csv", "primary_tumor_site", "001", "99")
     _rewrite(withheld / "blood.csv", "Hemoglobin [Mass/volume] in Blood", "003", "low")
     after = {row["patient_id"]: row for row in _scores(withheld, tmp_path / "after.csv")}
-    assert after["001"]["abstained"] == "primary_tumor_site holds a code that is not known"
-    assert "is not a number" in after["003"]["abstained"]
+    assert after["001"]["reason"] == "primary_tumor_site holds a code that is not known"
+    assert "is not a number" in after["003"]["reason"]
     assert {key: row for key, row in after.items() if key not in {"001", "003"}} == {
         key: row for key, row in before.items() if key not in {"001", "003"}
     }
@@ -91,12 +96,12 @@ def test_a_missing_column_is_one_sentence(withheld: Path, tmp_path: Path, capsys
     """A table without a column of its layout is refused by the column's name; no file is left behind."""
     text = (withheld / "clinical.csv").read_text().replace("smoking_status", "smokes", 1)
     (withheld / "clinical.csv").write_text(text)
-    assert main(["--data", str(withheld), "--layout", "hancock", "--out", str(tmp_path / "scores.csv")]) == 1
+    assert main(["--data", str(withheld), "--dataset", "hancock", "--out", str(tmp_path / "scores.csv")]) == 1
     assert "no column 'smoking_status'" in capsys.readouterr().err
     assert not (tmp_path / "scores.csv").exists()
 
 
-def test_the_other_layout_is_read_too(data_folder: Path, tmp_path: Path) -> None:
+def test_tcga_is_read_from_its_patient_form(data_folder: Path, tmp_path: Path) -> None:
     """TCGA-HNSC from its patient form alone; barcodes come back as they are; distant metastasis is a reason."""
     folder = tmp_path / "tcga_hnsc"
     folder.mkdir()
@@ -104,4 +109,12 @@ def test_the_other_layout_is_read_too(data_folder: Path, tmp_path: Path) -> None
     rows = _scores(tmp_path, tmp_path / "scores.csv", "tcga_hnsc")
     assert len(rows) == 319
     assert all(row["patient_id"].startswith("TCGA-") for row in rows)
-    assert "distant metastasis" in {row["abstained"] for row in rows}
+    assert "distant metastasis" in {row["reason"] for row in rows}
+
+
+def test_patients_who_were_never_operated_on_get_no_number(data_folder: Path, tmp_path: Path) -> None:
+    """RADCURE had radiotherapy alone: a postoperative model has no landmark there, and says so for each."""
+    rows = _scores(data_folder, tmp_path / "scores.csv", "radcure")
+    assert len(rows) == 750
+    assert {row["abstained"] for row in rows} == {"true"}
+    assert {row["reason"] for row in rows} == {NOT_OPERATED}

@@ -9,10 +9,12 @@ import json
 import shutil
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import fhirkit
 from pyrofile_validator import Validator
+from pyrofile_validator.config import ValidatorConfig
 
 _FOLDER = Path(__file__).parent
 _MEDPLUM_SECONDS = 60
@@ -40,8 +42,14 @@ def _fhirkit(resource: bytes) -> list[str]:
     ]
 
 
+@cache
+def _with_the_guide() -> Validator:
+    """Of the extensions in HL7's name it lets pass those it knows, so it is given the guide's."""
+    return Validator(ValidatorConfig(local_package_paths=[str(_FOLDER / "guide")]))
+
+
 def _pyrofile(resource: bytes) -> list[str]:
-    report = Validator().validate_resource(json.loads(resource))
+    report = _with_the_guide().validate_resource(json.loads(resource))
     return [f"{issue.path}: {issue.message}" for issue in report.issues if issue.severity.value in {"error", "fatal"}]
 
 

@@ -11,7 +11,7 @@ import pytest
 from adapter.decision.policy import load_policy
 from adapter.fhir.delivery import OutputMode
 from tests.fakes.assessments import assessment, complete_records, resources_of
-from tests.fakes.postoperative import timeline
+from tests.fakes.postoperative import banded_curves, timeline
 from tests.validators.defects import DEFECTS, with_defect
 from tests.validators.gate import GateMissing, errors_of
 
@@ -51,6 +51,7 @@ def test_everything_we_write_passes() -> None:
     bundles = [
         assessment(mode=OutputMode.DEMO),
         assessment(policy=complete),
+        assessment(policy=complete, output=banded_curves()),
         assessment(timeline(changes={"creatinine": 250.0}), policy=complete),
         assessment(timeline(changes={"ene_path": "negative", "pN": "pN1", "pT": "pT2"}), policy=complete),
         assessment(timeline(changes={"histology": "not_scc"}), policy=complete),

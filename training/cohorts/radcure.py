@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from adapter.errors import UnusableInput
-from training.cohorts.cohort import read_rows
+from adapter.terminology import Terminology
+from training.cohorts.cohort import CohortEntry, read_rows
 
 NAME = "radcure"
 DEVELOPMENT, TEST_INPUTS = "development.csv", "test_inputs.csv"
+RECORD_FILES = (TEST_INPUTS,)
+NOT_OPERATED = "definitive radiotherapy: no resection to date a postoperative landmark by"
 
 _SMOKING = {"current": "current", "ex-smoker": "former", "non-smoker": "never"}
 _P16 = {"yes, positive": "positive", "yes, negative": "negative"}  # blank: not tested, 45 % of the rows
@@ -93,6 +96,12 @@ def read_development(folder: Path) -> tuple[RadcurePatient, ...]:
 def read_test_inputs(folder: Path) -> tuple[RadcurePatient, ...]:
     """The official test's 750 rows; they carry no outcome. Raises UnusableInput like read_development."""
     return tuple(_patient(row, None) for row in read_rows(folder / TEST_INPUTS))
+
+
+def read_radcure_entries(folder: Path, _: Terminology) -> Iterator[CohortEntry]:
+    """The official test's patients, none of whom a postoperative model speaks to. folder: holds RECORD_FILES."""
+    for row in read_rows(folder / TEST_INPUTS):
+        yield CohortEntry(key=row["patient_id"], record=None, excluded=NOT_OPERATED)
 
 
 def _patient(row: Mapping[str, str], outcome: RadcureOutcome | None) -> RadcurePatient:

@@ -26,6 +26,7 @@ from tests.adapter.dicom.test_pacs import Build
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
+@pytest.mark.fault("F-25")
 @pytest.mark.parametrize(
     ("date", "time", "earliest", "latest"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ def test_every_status_is_handled(code: int) -> None:
     assert handling_of(code) is (rows[0].handling if rows else OTHER_STATUS)
 
 
+@pytest.mark.fault("F-10")
 def test_no_status_at_all_is_not_success() -> None:
     """An association that ended without a final response is asked again."""
     assert handling_of(None) is MoveHandling.ASK_AGAIN

@@ -95,6 +95,7 @@ def test_an_archive_that_answers_with_another_patients_study_is_not_believed(hos
         there.pacs.find_series(PATIENT)
 
 
+@pytest.mark.fault("F-09")
 @pytest.mark.parametrize(
     ("faults", "moves"),
     [
@@ -116,6 +117,7 @@ def test_what_is_missing_is_asked_for_again(hospital: Build, faults: PacsFaults,
     assert there.archive.moves == moves
 
 
+@pytest.mark.fault("F-10")
 @pytest.mark.parametrize(
     ("faults", "missing"),
     [
@@ -135,6 +137,7 @@ def test_half_a_series_is_an_error_with_the_numbers(hospital: Build, faults: Pac
     assert (caught.value.expected, caught.value.missing) == (6, missing)
 
 
+@pytest.mark.fault("F-09")
 def test_an_attempt_goes_on_where_the_last_one_stopped(hospital: Build) -> None:
     """What arrived before a failure is not fetched again."""
     there = hospital(PacsFaults(keeps_back=2))
@@ -147,6 +150,7 @@ def test_an_attempt_goes_on_where_the_last_one_stopped(hospital: Build) -> None:
     assert there.archive.moves == ["IMAGE"]
 
 
+@pytest.mark.fault("F-13")
 def test_an_image_of_another_patient_ends_everything(hospital: Build) -> None:
     """One image with another Patient ID: WrongPatient, and not one file of the series stays."""
     there = hospital(PacsFaults(stranger=True))
@@ -156,6 +160,7 @@ def test_an_image_of_another_patient_ends_everything(hospital: Build) -> None:
     assert _files(there) == 0
 
 
+@pytest.mark.fault("F-12")
 def test_one_uid_with_two_contents_ends_everything(hospital: Build) -> None:
     """The same SOP Instance UID with other pixels: ConflictingInstance, and not one file of the series stays."""
     there = hospital(PacsFaults(twin=True, keeps_back=1))
@@ -210,6 +215,7 @@ def test_an_archive_that_refuses_associations_may_recover(hospital: Build) -> No
         there.pacs.echo()
 
 
+@pytest.mark.fault("F-07")
 def test_an_archive_that_never_answers_is_not_waited_for(hospital: Build) -> None:
     """A query without an answer ends as PeerTimeout after the limit."""
     there = hospital(PacsFaults(silent=True), limits=Limits(answer_seconds=0.5, association_seconds=1))
@@ -263,6 +269,7 @@ def test_the_wait_for_a_lying_archive_is_bounded(hospital: Build) -> None:
     assert len(there.archive.moves) == 1
 
 
+@pytest.mark.fault("F-16")
 def test_a_full_disk_refuses_images(hospital: Build) -> None:
     """Where the disk would get fuller than allowed, images are refused (A700) and the series is incomplete."""
     limits = Limits(quiet_seconds=0.2, series_seconds=5, rounds=1, free_bytes=1 << 60)

@@ -98,6 +98,7 @@ def test_only_listed_callers_for_our_title_are_served(tmp_path: Path, instances:
             assert association.send_c_echo().Status == 0
 
 
+@pytest.mark.fault("F-50")
 @pytest.mark.parametrize("sop_class", [RTPlanStorage, EncapsulatedPDFStorage, "1.2.3.4"])
 def test_only_image_storage_is_accepted(tmp_path: Path, instances: tuple[Dataset, ...], sop_class: str) -> None:
     """What is no image of a series is not negotiated, an unknown abstract syntax neither."""
@@ -131,6 +132,7 @@ def test_a_duplicate_with_the_same_pixels_is_no_conflict(
         delivery.raise_breach()
 
 
+@pytest.mark.fault("F-12")
 def test_a_duplicate_with_other_pixels_keeps_the_first(tmp_path: Path, instances: tuple[Dataset, ...]) -> None:
     """Other pixels under a stored UID are refused, the first file stays, and the delivery knows."""
     with _receiving(tmp_path, instances) as (port, delivery), _sending(port) as association:
@@ -150,6 +152,7 @@ def test_what_is_not_expected_is_not_kept(tmp_path: Path, instances: tuple[Datas
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+@pytest.mark.fault("F-11")
 @pytest.mark.parametrize(
     ("keyword", "value", "status"),
     [
@@ -179,6 +182,7 @@ def _twins(instances: tuple[Dataset, ...]) -> tuple[Dataset, ...]:
     return simulated_ct(CtOptions(patient_id="SIM-1", slices=len(instances), rows=40, columns=40))
 
 
+@pytest.mark.fault("F-11")
 def test_a_dataset_that_is_not_what_its_command_says(tmp_path: Path, instances: tuple[Dataset, ...]) -> None:
     """A C-STORE for one instance that carries another is A900."""
     quiet_libraries()
@@ -215,6 +219,7 @@ def _closed_within(connection: socket.socket, seconds: float) -> bool:
     return True
 
 
+@pytest.mark.fault("F-50")
 @pytest.mark.parametrize(
     "opening",
     [b"", b"\x01\0\0\0", struct.pack(">BBL", 1, 0, 0xFFFFFFFF), struct.pack(">BBL", 1, 0, 5000) + b"\0" * 100,
@@ -230,6 +235,7 @@ def test_a_hostile_peer_is_let_go(tmp_path: Path, instances: tuple[Dataset, ...]
         assert _closed_within(hostile, 3.0)
 
 
+@pytest.mark.fault("F-50")
 def test_connections_are_counted(tmp_path: Path, instances: tuple[Dataset, ...]) -> None:
     """More connections than allowed are closed at once; when the idle ones have timed out, others are served."""
     limits = Limits(association_seconds=0.7, network_silence_seconds=3, connections=4, free_bytes=0)
@@ -253,6 +259,7 @@ def _is_served(port: int) -> bool:
         return bool(association.is_established)
 
 
+@pytest.mark.fault("F-50")
 def test_a_message_over_its_cap_ends_the_association(tmp_path: Path, instances: tuple[Dataset, ...]) -> None:
     """An instance larger than allowed is not gathered in memory: the association ends, nothing is stored."""
     limits = Limits(instance_bytes=2000, free_bytes=0, network_silence_seconds=1, association_seconds=1)
@@ -273,6 +280,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
             StorageScp(listener, Inbox(tmp_path, LIMITS), LIMITS).__enter__()
 
 
+@pytest.mark.fault("F-01", "F-09")
 def test_a_cut_delivery_is_tidied_and_taken_up(tmp_path: Path, instances: tuple[Dataset, ...]) -> None:
     """What a crash left: whole files count, partial ones and altered ones go."""
     with _receiving(tmp_path, instances) as (port, delivery), _sending(port) as association:

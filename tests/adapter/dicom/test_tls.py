@@ -44,6 +44,7 @@ def _plain(files: TlsFiles) -> None:
     return None
 
 
+@pytest.mark.fault("F-05")
 @pytest.mark.parametrize("caller", [_old_protocol, _without_certificate, _of_a_stranger, _plain])
 def test_only_a_peer_with_our_authoritys_certificate_is_served(
     tmp_path: Path, caller: Callable[[TlsFiles], ssl.SSLContext | None]

@@ -252,6 +252,7 @@ def _jpeg_header(rows: int, columns: int, marker: int) -> bytes:
     return b"\xff\xd8\xff" + bytes([marker]) + struct.pack(">HBHHB", 11, 12, rows, columns, 1) + b"\0\x11\0"
 
 
+@pytest.mark.fault("F-11", "F-35")
 @pytest.mark.parametrize(
     ("syntax", "stream", "error"),
     [
@@ -284,6 +285,7 @@ def test_a_stream_that_lies_about_its_size_is_refused_before_it_is_decoded(
     assert peak < 20_000_000
 
 
+@pytest.mark.fault("F-17", "F-35")
 def test_a_header_of_impossible_size_allocates_nothing(tmp_path: Path) -> None:
     """65535 by 65535 pixels, or more slices than the cap holds, are TooLarge before any voxel exists."""
     instances = simulated_ct(OPTIONS)
@@ -297,6 +299,7 @@ def test_a_header_of_impossible_size_allocates_nothing(tmp_path: Path) -> None:
     assert read_volume(series, most_bytes=9_600).voxels.nbytes == 9_600
 
 
+@pytest.mark.fault("F-35")
 def test_a_deflated_bomb_is_not_inflated(tmp_path: Path) -> None:
     """A deflated dataset is inflated up to the cap only."""
     bomb = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -307,6 +310,7 @@ def test_a_deflated_bomb_is_not_inflated(tmp_path: Path) -> None:
         read_volume(series, most_bytes=1_000_000)
 
 
+@pytest.mark.fault("F-11")
 @settings(max_examples=60)
 @given(cut=st.integers(0, 2000), flip=st.integers(0, 1500), value=st.integers(0, 255))
 def test_a_damaged_file_is_a_named_error_or_a_volume(

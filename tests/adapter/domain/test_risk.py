@@ -40,6 +40,7 @@ def test_a_coherent_forecast_answers_by_outcome_and_horizon() -> None:
     assert _forecast(_SOUND).probability(Outcome.RECURRENCE, 24) == 0.2
 
 
+@pytest.mark.fault("F-29")
 @pytest.mark.parametrize(
     ("outcome", "curve", "complaint"),
     [

@@ -30,6 +30,7 @@ def test_an_answer_comes_from_another_process(apart: Apart[str]) -> None:
     assert first.removeprefix("a by ") == second.removeprefix("b by ") != str(os.getpid())
 
 
+@pytest.mark.fault("F-28", "F-29")
 def test_a_crash_is_named_and_the_next_answer_comes(apart: Apart[str]) -> None:
     """Three processes abort on it; the one who asked learns how, and the place is free again."""
     with pytest.raises(StepCrashed, match="3 processes ended on it, the last one: exit code -6"):
@@ -37,12 +38,14 @@ def test_a_crash_is_named_and_the_next_answer_comes(apart: Apart[str]) -> None:
     assert apart.ask("a").startswith("a by ")
 
 
+@pytest.mark.fault("F-17")
 def test_a_process_that_eats_memory_is_ended(apart: Apart[str]) -> None:
     """The limit holds: the machine keeps its memory."""
     with pytest.raises(StepCrashed, match="exit code 1"):
         apart.ask("eat")
 
 
+@pytest.mark.fault("F-28")
 def test_a_process_that_hangs_is_ended_after_its_time() -> None:
     """A decoder that never returns costs three times its seconds."""
     with (
@@ -52,6 +55,7 @@ def test_a_process_that_hangs_is_ended_after_its_time() -> None:
         apart.ask("hang")
 
 
+@pytest.mark.fault("F-28")
 def test_others_are_answered_beside_a_poison(apart: Apart[str]) -> None:
     """While one place is busy dying, the other answers all."""
     with ThreadPoolExecutor(2) as pool:
@@ -61,6 +65,7 @@ def test_others_are_answered_beside_a_poison(apart: Apart[str]) -> None:
         assert isinstance(poison.exception(), StepCrashed)
 
 
+@pytest.mark.fault("F-02")
 def test_a_stop_interrupts_who_waits(apart: Apart[str]) -> None:
     """F-02: an answer that the stop cut short is no crash: no process is started again, the case has no outcome."""
     with ThreadPoolExecutor(1) as pool:

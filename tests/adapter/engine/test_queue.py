@@ -248,6 +248,7 @@ def test_a_second_queue_in_one_process_is_refused(service: Service, tmp_path: Pa
             pytest.fail("a second queue opened")
 
 
+@pytest.mark.fault("F-37")
 def test_nothing_of_a_patient_is_stored_by_the_engine(
     service: Service, in_step: Callable[[Callable[[str, Case], None]], None], engine_file: Path
 ) -> None:
@@ -266,6 +267,7 @@ def test_nothing_of_a_patient_is_stored_by_the_engine(
     assert b"1960-07-01" not in stored
 
 
+@pytest.mark.fault("F-49")
 def test_a_running_case_that_the_engine_lost_runs_again(service: Service) -> None:
     """Restored from a backup of the ledger alone: law 6 holds, nothing stays `running` for ever."""
     case = Case(patient_id=PatientId("lost"), revision=1)

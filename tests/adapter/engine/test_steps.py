@@ -64,6 +64,7 @@ def test_the_last_error_is_raised_when_the_attempts_are_used_up() -> None:
     assert len(waits.seconds) == _POLICY.attempts - 1
 
 
+@pytest.mark.fault("F-03")
 @given(st.integers(min_value=1, max_value=40), st.floats(min_value=0, max_value=1, exclude_max=True))
 def test_every_wait_is_jittered_and_bounded(attempts: int, drawn: float) -> None:
     """Full jitter under a ceiling that doubles up to the longest wait: a herd of cases does not come back as one."""

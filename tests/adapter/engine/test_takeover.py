@@ -62,6 +62,7 @@ def test_it_looks_before_it_waits_and_stops_when_told() -> None:
     assert "adjuvant-heartbeat" not in {thread.name for thread in threading.enumerate()}
 
 
+@pytest.mark.fault("F-27")
 def test_a_database_that_is_away_for_a_moment_does_not_end_it(logs: list[object]) -> None:
     """F-27: two beats are lost and said so, the third comes."""
     pulse = Pulse(failing=range(2, 4))

@@ -10,6 +10,7 @@ from adapter.errors import BadSettings
 from adapter.fhir.auth import bearer_from_file
 
 
+@pytest.mark.fault("F-32")
 def test_a_rotated_token_is_picked_up(tmp_path: Path) -> None:
     """The file is read each time; surrounding blanks are not part of the token."""
     path = tmp_path / "token"
@@ -20,6 +21,7 @@ def test_a_rotated_token_is_picked_up(tmp_path: Path) -> None:
     assert token() == "second-token=="
 
 
+@pytest.mark.fault("F-32")
 @pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"secret\r\nX-Other: 1", b"\xff\xfe"])
 def test_what_is_no_token_is_refused_without_repeating_it(tmp_path: Path, content: bytes) -> None:
     """Empty, several words, a header smuggled in: BadSettings names the file and not what it holds."""
@@ -31,6 +33,7 @@ def test_what_is_no_token_is_refused_without_repeating_it(tmp_path: Path, conten
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.fault("F-32")
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """The administrator reads which file is not there."""
     with pytest.raises(BadSettings, match="absent"):

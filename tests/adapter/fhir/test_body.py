@@ -41,6 +41,7 @@ def test_a_gzip_body_cut_short_is_noticed(missing: int) -> None:
             read([content[:-missing]], "gzip")
 
 
+@pytest.mark.fault("F-22", "F-35")
 def test_a_bomb_is_met_at_the_cap() -> None:
     """A thousandfold expansion is refused without being held: no more is unpacked than the cap and a piece."""
     taken = 0
@@ -67,6 +68,7 @@ def test_an_encoding_that_was_not_asked_for_is_refused(content: bytes, encoding:
         read([content], encoding)
 
 
+@pytest.mark.fault("F-08")
 def test_slow_and_endless_bodies_are_given_up() -> None:
     """Below the least rate after the grace, or beyond the whole time, however steadily it drips."""
     with pytest.raises(PeerTimeout, match="slower"):

@@ -40,6 +40,7 @@ def test_a_missing_type_is_named(lacking: str) -> None:
     assert lacking in capabilities.gaps()[0]
 
 
+@pytest.mark.fault("F-44")
 def test_degraded_writing_is_seen() -> None:
     """No transaction, no client ids, no conditional create: each is told apart."""
     faults = FhirFaults(without_transaction=True, without_update_create=True)

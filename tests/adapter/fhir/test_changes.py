@@ -113,6 +113,7 @@ def test_forgetting_reports_again_but_loses_nothing(server: FhirServer, client: 
         assert ("p1", "o-p1") in seen
 
 
+@pytest.mark.fault("F-21")
 def test_a_late_commit_is_found(server: FhirServer, client: FhirClient, clock: Clock) -> None:
     """Stamped before the watermark, committed after it: the overlap catches it."""
     first = fetch_changes(client, None, _COHORT)
@@ -125,6 +126,7 @@ def test_a_late_commit_is_found(server: FhirServer, client: FhirClient, clock: C
     assert reported(again(client, second)) == [("p1", "o-late")]
 
 
+@pytest.mark.fault("F-26")
 def test_a_future_date_does_not_push_the_watermark(server: FhirServer, client: FhirClient, clock: Clock) -> None:
     """A resource stamped in 2099 is reported once, and what comes after it is still seen."""
     first = fetch_changes(client, None, _COHORT)
@@ -169,6 +171,7 @@ def test_whoever_joins_is_reported(server: FhirServer, client: FhirClient, clock
     assert reported(again(client, second, PatientList(patients=(PatientId("p2"),)))) == [("p2", "p2")]
 
 
+@pytest.mark.fault("F-14")
 def test_a_merge_wakes_the_survivor(server: FhirServer, client: FhirClient, clock: Clock) -> None:
     """Data filed under the old id, or news of the survivor outside the cohort: the case is the survivor's."""
     last = fetch_changes(client, None, _COHORT)
@@ -192,6 +195,7 @@ def test_one_unresolvable_patient_delays_nobody(server: FhirServer, client: Fhir
     assert reported(again(client, first, cohort)) == []
 
 
+@pytest.mark.fault("F-44")
 @pytest.mark.parametrize(
     "faults",
     [FhirFaults(without_last_updated=True), FhirFaults(dropped_parameters=frozenset({"_lastUpdated"}))],

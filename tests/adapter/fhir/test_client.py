@@ -105,6 +105,7 @@ def test_searches_say_what_they_want_and_want_it_fresh() -> None:
     assert sent.headers["accept-encoding"] == "gzip"
 
 
+@pytest.mark.fault("F-33")
 @pytest.mark.parametrize(
     "link",
     [
@@ -132,6 +133,7 @@ def test_a_link_that_leaves_the_server_is_refused_before_connecting(link: str) -
     assert len(wire.requests) == 1
 
 
+@pytest.mark.fault("F-33")
 def test_a_redirect_off_the_server_is_refused_and_one_within_is_followed() -> None:
     """A read follows a redirect inside our base only; a write follows none."""
     away = WireReply(307, headers={"location": "http://elsewhere.invalid/fhir/Patient/p1"})
@@ -147,6 +149,7 @@ def test_a_redirect_off_the_server_is_refused_and_one_within_is_followed() -> No
         client.read("Patient", "p1")
 
 
+@pytest.mark.fault("F-18")
 def test_pages_that_lead_in_a_circle_are_an_error() -> None:
     """A link seen before ends the search as incomplete; nothing read so far is passed on."""
     page = WireReply(body=bundle(link=[{"relation": "next", "url": "/fhir/Observation?round=1"}]))
@@ -155,6 +158,7 @@ def test_pages_that_lead_in_a_circle_are_an_error() -> None:
     assert len(wire.requests) == 2
 
 
+@pytest.mark.fault("F-18", "F-22")
 def test_pages_without_end_meet_a_cap() -> None:
     """Fresh links for ever end at the cap on pages, on entries, or when nothing new comes any more."""
 
@@ -171,6 +175,7 @@ def test_pages_without_end_meet_a_cap() -> None:
                 client.search("Observation", [(parameter, "1")])
 
 
+@pytest.mark.fault("F-20")
 def test_an_expired_page_restarts_the_search_once() -> None:
     """404 or 410 on a page link starts over and forgets the first attempt; a second one is SearchExpired."""
     first = WireReply(body=bundle({"resourceType": "Observation", "id": "o1", "meta": {"versionId": "1"}},
@@ -187,6 +192,7 @@ def test_an_expired_page_restarts_the_search_once() -> None:
             client.search("Observation", [("patient", "p1")])
 
 
+@pytest.mark.fault("F-03")
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_reads_are_tried_again_with_full_jitter(status: int) -> None:
     """A passing failure is answered by waiting up to a doubling ceiling; the read then succeeds."""
@@ -205,6 +211,7 @@ def test_other_refusals_are_final() -> None:
         assert len(wire.requests) == 1
 
 
+@pytest.mark.fault("F-04")
 @pytest.mark.parametrize(
     ("written", "waited"),
     [
@@ -234,6 +241,7 @@ def test_retry_after_is_honoured_and_capped(written: str, waited: float) -> None
     assert naps.seconds == [waited]
 
 
+@pytest.mark.fault("F-04")
 def test_patience_ends_and_says_how_long_to_wait() -> None:
     """A server that always asks for more time gets an error carrying its wish, not a worker asleep for hours."""
     naps = Naps()
@@ -248,6 +256,7 @@ def test_patience_ends_and_says_how_long_to_wait() -> None:
     assert sum(naps.seconds) <= 60.0
 
 
+@pytest.mark.fault("F-03")
 def test_a_failing_server_is_left_alone() -> None:
     """F-03: after enough failures in a row nothing goes out until the rest is over; then one question decides."""
     now = [0.0]
@@ -294,6 +303,7 @@ def test_a_refusal_is_no_failure_of_the_server() -> None:
         assert client.circuit().failures == ()
 
 
+@pytest.mark.fault("F-05")
 def test_a_refused_connection_has_a_name() -> None:
     """Nobody listens: PeerUnavailable after the attempts, for a write as well because nothing was sent."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -305,6 +315,7 @@ def test_a_refused_connection_has_a_name() -> None:
             client.put("Patient", "p1", _PATIENT)
 
 
+@pytest.mark.fault("F-05")
 def test_a_certificate_that_does_not_hold_is_never_retried(tmp_path: Path) -> None:
     """A certificate nobody vouches for is the administrator's: one handshake, nothing sent, UnsupportedPeer."""
     handshakes = 0
@@ -353,6 +364,7 @@ def self_signed(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.fault("F-07")
 def test_silence_is_noticed() -> None:
     """A socket that stays open and says nothing is PeerTimeout, a write into it UnknownOutcome."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -365,6 +377,7 @@ def test_silence_is_noticed() -> None:
                 client.put("Patient", "p1", _PATIENT)
 
 
+@pytest.mark.fault("F-08")
 def test_a_page_that_drips_is_aborted() -> None:
     """A body slower than the least rate ends in PeerTimeout instead of holding a worker for hours."""
     drip = WireReply(pieces=(b" " for _ in range(1000)), pause=0.01)
@@ -373,6 +386,7 @@ def test_a_page_that_drips_is_aborted() -> None:
         client.read("Patient", "p1")
 
 
+@pytest.mark.fault("F-22")
 def test_a_gzip_bomb_is_refused_at_the_cap() -> None:
     """64 MB of zeros in 64 kB: TooLarge while unpacking, and ordinary gzip is read."""
     bomb = WireReply(body=gzip.compress(bytes(64 * 2**20)), headers={"content-encoding": "gzip"})
@@ -393,6 +407,7 @@ def test_a_body_cut_short_is_tried_again() -> None:
     assert read.content == _PATIENT
 
 
+@pytest.mark.fault("F-23")
 @pytest.mark.parametrize(
     "body",
     [
@@ -438,6 +453,7 @@ def test_a_read_returns_what_was_asked_or_nothing() -> None:
             client.read("Group", "p1")
 
 
+@pytest.mark.fault("F-32")
 def test_a_token_is_renewed_once_and_the_page_resumed() -> None:
     """An expired token costs one more request; a token that stays refused is AccessRefused."""
     tokens = iter(["old", "new", "new", "new"])
@@ -453,6 +469,7 @@ def test_a_token_is_renewed_once_and_the_page_resumed() -> None:
         assert len(wire.requests) == 1
 
 
+@pytest.mark.fault("F-06")
 def test_a_write_whose_reply_is_lost_is_not_repeated() -> None:
     """Cut, unreadable or 5xx after sending: UnknownOutcome and exactly one request on the wire."""
     cut = WireReply(headers={"content-length": "10"}, cut=True)

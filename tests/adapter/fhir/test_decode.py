@@ -144,6 +144,7 @@ def test_creatinine_in_mass_or_moles_is_one_feature(code: str, value: float, uni
     assert values(read(observation(_code(code), valueQuantity=quantity(value, unit)))) == {"creatinine": converted}
 
 
+@pytest.mark.fault("F-24")
 def test_another_ucum_unit_of_the_same_dimension_is_converted() -> None:
     """F-24: the unit changes, the patient does not."""
     record = read(
@@ -163,6 +164,7 @@ def test_a_missing_unit_is_refused() -> None:
     assert reasons(read(observation(_CREATININE, valueQuantity=quantity(1.1, None)))) == [("no-unit", "creatinine")]
 
 
+@pytest.mark.fault("F-24")
 @pytest.mark.parametrize("unit", ["furlong", "mL/min", "mg/g", "g/dl(calc)"])
 def test_an_unknown_unit_or_dimension_is_refused(unit: str) -> None:
     """5.3, F-24: what does not convert is not used."""
@@ -328,6 +330,7 @@ def test_more_local_codes_than_can_be_shown_are_counted() -> None:
 # 5.8: status and corrections
 
 
+@pytest.mark.fault("F-24")
 @pytest.mark.parametrize("status", ["entered-in-error", "cancelled", "preliminary", "registered", "unknown", None])
 def test_what_is_not_final_is_not_used(status: str | None) -> None:
     """5.8, F-24: withdrawn or unfinished results are listed with their status."""
@@ -399,6 +402,7 @@ def test_a_partial_date_stays_an_interval() -> None:
     )
 
 
+@pytest.mark.fault("F-25")
 @pytest.mark.parametrize(
     ("written", "why"),
     [
@@ -435,6 +439,7 @@ def test_a_migrated_condition_without_a_date_is_refused() -> None:
     assert read(condition(_TONGUE, recordedDate=None)).diagnoses[0].known == _KNOWN
 
 
+@pytest.mark.fault("F-25")
 def test_an_unreadable_reporting_time_hides_nothing() -> None:
     """F-25: what cannot be placed is refused and shown at every landmark."""
     broken = observation(_HGB, issued="yesterday", valueQuantity=quantity(13, "g/dL"))
@@ -591,6 +596,7 @@ def test_a_number_outside_the_hard_range_is_refused(code: str, value: float, uni
 # F-24: what FHIR allows beside
 
 
+@pytest.mark.fault("F-24")
 def test_a_modifier_extension_forbids_use() -> None:
     """F-24: it may turn the meaning round, and we know none."""
     modifier = [{"url": "urn:example:refuted", "valueBoolean": True}]
@@ -605,6 +611,7 @@ def test_a_modifier_extension_forbids_use() -> None:
     assert [reason for reason, _ in reasons(record)] == ["modifier-extension"] * 5
 
 
+@pytest.mark.fault("F-24")
 def test_a_modifier_extension_of_a_component_spoils_that_component() -> None:
     """F-24: the modifier stands in the part that it turns round; the other parts are used."""
     turned = {"code": _HGB, "valueQuantity": quantity(13, "g/dL"), "modifierExtension": [{"url": "urn:example:not"}]}
@@ -614,12 +621,14 @@ def test_a_modifier_extension_of_a_component_spoils_that_component() -> None:
     assert ("modifier-extension", "hgb") in reasons(record)
 
 
+@pytest.mark.fault("F-24")
 def test_implicit_rules_forbid_use() -> None:
     """F-24: FHIR R4 says not to process a resource whose implicit rules one does not know."""
     record = read(observation(_HGB, valueQuantity=quantity(13, "g/dL"), implicitRules="urn:example:rules"))
     assert (record.measurements, reasons(record)) == ((), [("implicit-rules", "")])
 
 
+@pytest.mark.fault("F-24")
 @pytest.mark.parametrize("modifier", [{"modifierExtension": [{"url": "urn:x"}]}, {"implicitRules": "urn:x"}])
 def test_a_patient_with_an_unknown_modifier_is_refused(modifier: Resource) -> None:
     """F-24: who it is may be turned round as well."""
@@ -627,12 +636,14 @@ def test_a_patient_with_an_unknown_modifier_is_refused(modifier: Resource) -> No
         decode_record(raw_record(people=({**PATIENT, **modifier},)), _READING)
 
 
+@pytest.mark.fault("F-24")
 def test_elements_we_do_not_know_are_tolerated() -> None:
     """F-24: FHIR R4 asks a client to ignore what it does not need."""
     extra = {"extension": [{"url": "urn:example", "valueString": "x"}], "performer": [{"display": "y"}], "new": 1}
     assert values(read(observation(_HGB, valueQuantity={**quantity(13, "g/dL"), "extra": []}, **extra))) == {"hgb": 13}
 
 
+@pytest.mark.fault("F-23")
 @pytest.mark.parametrize(
     "content",
     [b"", b"[]", b'{"resourceType": "Observation", "code"', b'{"code": {"coding": 7}}', b"\xff\xfe", b"NaN"],
@@ -646,6 +657,7 @@ def test_a_resource_that_is_not_one_is_refused_and_the_rest_goes_on(content: byt
     assert [entry.reason for entry in record.quarantined] == ["malformed"]
 
 
+@pytest.mark.fault("F-23")
 @pytest.mark.parametrize("value", ["13.2", True, None, [13.2]])
 def test_a_number_that_is_no_number_is_refused(value: object) -> None:
     """F-23: JSON types are not converted into each other."""

@@ -69,6 +69,7 @@ def test_a_record_is_everything_and_only_theirs(server: FhirServer) -> None:
     assert record.quarantined == ()
 
 
+@pytest.mark.fault("F-19")
 @pytest.mark.parametrize("style", LinkStyle)
 def test_faults_on_the_way_change_nothing(server: FhirServer, style: LinkStyle) -> None:
     """Duplicates, outcome entries, an expired page and 503s, in each link style: the same record, byte for byte."""
@@ -90,6 +91,7 @@ def test_fetching_twice_gives_the_same_record(server: FhirServer) -> None:
     assert fetch(server) == fetch(server)
 
 
+@pytest.mark.fault("F-23")
 def test_a_bad_entry_is_listed_on_the_record(server: FhirServer) -> None:
     """What could not be read is in `quarantined`; everything else is there."""
     server.faults = FhirFaults(bad_entry=True)
@@ -98,6 +100,7 @@ def test_a_bad_entry_is_listed_on_the_record(server: FhirServer) -> None:
     assert {entry.reason for entry in record.quarantined} == {"malformed-entry"}
 
 
+@pytest.mark.fault("F-44")
 def test_a_dropped_patient_filter_never_mixes_patients(server: FhirServer) -> None:
     """The self link shows that `patient` was ignored: refused, although the pages themselves look fine."""
     server.faults = FhirFaults(dropped_parameters=frozenset({"patient"}))
@@ -177,6 +180,7 @@ def test_a_server_that_withholds_data_says_so() -> None:
             fetch_record(client, PatientId("p1"))
 
 
+@pytest.mark.fault("F-14")
 def test_a_merged_patient_brings_all_their_data(server: FhirServer) -> None:
     """Asked by the old id or the new: one record under the survivor, with what was filed under the old id."""
     link = [{"type": "replaced-by", "other": {"reference": "Patient/p2"}}]
@@ -188,6 +192,7 @@ def test_a_merged_patient_brings_all_their_data(server: FhirServer) -> None:
     assert len(by_old.resources) == 2 * 136
 
 
+@pytest.mark.fault("F-19")
 @settings(max_examples=25)
 @given(st.permutations(range(12)), st.integers(1, 5), st.sets(st.integers(0, 11)))
 def test_order_and_repetition_on_the_wire_do_not_matter(order: list[int], page_size: int, repeated: set[int]) -> None:
@@ -210,6 +215,7 @@ def test_order_and_repetition_on_the_wire_do_not_matter(order: list[int], page_s
     assert found.tally.duplicates == 3 + len(repeated)
 
 
+@pytest.mark.fault("F-23")
 def test_html_instead_of_a_page_leaves_no_partial_record(server: FhirServer) -> None:
     """A gateway's error page with status 200 is MalformedResource, not an empty chart."""
     server.faults = FhirFaults(html_page=True)

@@ -38,6 +38,7 @@ def test_relative_links_stand_on_their_page(link: str, absolute: str) -> None:
     assert _BASE.admit(link, page_url=_PAGE) == absolute
 
 
+@pytest.mark.fault("F-33")
 @pytest.mark.parametrize(
     "link",
     ["http://ehr.invalid/r4?p", "https://ehr.invalid:8443/r4?p", "https://ehr.invalid.evil/r4?p", "https://ehr.invalid/r4x?p",

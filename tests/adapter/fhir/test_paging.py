@@ -104,6 +104,7 @@ def test_a_fault_outside_the_entries_spoils_the_page() -> None:
         split_page(content, resource_type="Observation", page=1)
 
 
+@pytest.mark.fault("F-44")
 @pytest.mark.parametrize(
     ("self_link", "dropped"),
     [

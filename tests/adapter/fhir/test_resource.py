@@ -20,6 +20,7 @@ def test_a_reference_names_a_legal_patient_or_nobody(tail: str, head: str) -> No
     assert owner is None or (owner.isascii() and 1 <= len(owner) <= 64 and "/" not in owner)
 
 
+@pytest.mark.fault("F-34")
 @pytest.mark.parametrize(
     "reference",
     [None, "", "Patient", "Patient/", "Patient/a/b", "Patient/a/_history", "patient/a", "Group/a", "#a",
@@ -31,6 +32,7 @@ def test_what_names_no_patient_of_ours_names_nobody(reference: str | None) -> No
     assert patient_in(reference, _BASE) is None
 
 
+@pytest.mark.fault("F-37")
 def test_an_outcome_loses_its_words() -> None:
     """Diagnostics, details and quoted values may name a patient: only code and path survive, and only legal ones."""
     issue = {

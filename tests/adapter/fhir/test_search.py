@@ -19,6 +19,7 @@ def match(name: str, version: str = "1", updated: str | None = None) -> Match:
     return Match(resource=RawResource(version=named, content=b"{}"), last_updated=updated)
 
 
+@pytest.mark.fault("F-20")
 def test_an_attempt_that_expired_leaves_nothing_behind() -> None:
     """Matches, duplicates and notes of the first attempt are forgotten with it; the second failure is final."""
     attempts = 0
@@ -53,6 +54,7 @@ def test_the_smallest_total_is_the_lower_bound() -> None:
         read_to_end("Observation", lambda: iter(pages[:1]))
 
 
+@pytest.mark.fault("F-21")
 @pytest.mark.parametrize(
     ("one", "other", "later"),
     [

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 import httpx
 import pytest
 
+from adapter.domain.ids import ResourceVersion
 from adapter.domain.outcome import TransactionBundle, WriteReceipt
 from adapter.errors import PeerUnavailable, UnknownOutcome, UnsupportedPeer, VersionConflict, WriteRefused
 from adapter.fhir.client import FhirClient
@@ -22,7 +23,16 @@ from adapter.sandbox.fhir_server import FhirServer
 from tests.fakes.assessments import assessment, resources_of
 from tests.fakes.postoperative import timeline
 
-_WRITTEN = ("Device", "RiskAssessment", "CarePlan", "Provenance")
+_WRITTEN = (
+    "DocumentReference",
+    "Device",
+    "RiskAssessment",
+    "CarePlan",
+    "DetectedIssue",
+    "GuidanceResponse",
+    "Task",
+    "Provenance",
+)
 _SERVERS = {
     "transaction and client ids": FhirFaults(),
     "client ids only": FhirFaults(without_transaction=True),
@@ -62,6 +72,11 @@ def _submit(server: FhirServer, bundle: TransactionBundle) -> WriteReceipt:
         return submit(client, bundle)
 
 
+def _version(receipt: WriteReceipt, resource_type: str) -> ResourceVersion:
+    """What was written of one type."""
+    return next(version for version in receipt.versions if version.resource_type == resource_type)
+
+
 def _counts(server: FhirServer) -> dict[str, int]:
     return {kind: server.repository.counts().get(kind, 0) for kind in _WRITTEN}
 
@@ -90,13 +105,14 @@ def test_what_stands_on_the_server_is_what_was_encoded(server: FhirServer) -> No
         stored = server.repository.read(version.resource_type, version.resource_id).resource
         ours = json.loads(resources_of(bundle)[version.resource_type])
         assert {key for key in stored if key != "meta"} == {key for key in ours if key != "meta"}
-    plan = server.repository.read("CarePlan", receipt.versions[2].resource_id).resource
-    assessed = f"RiskAssessment/{receipt.versions[1].resource_id}"
+    plan = server.repository.read("CarePlan", _version(receipt, "CarePlan").resource_id).resource
+    assessed = f"RiskAssessment/{_version(receipt, 'RiskAssessment').resource_id}"
     assert plan["supportingInfo"] == [{"reference": assessed}]
-    provenance = server.repository.read("Provenance", receipt.versions[3].resource_id).resource
+    provenance = server.repository.read("Provenance", _version(receipt, "Provenance").resource_id).resource
     assert {"reference": assessed} in provenance["target"]  # type: ignore[operator]
 
 
+@pytest.mark.fault("F-43")
 @pytest.mark.parametrize("name", ["transaction and client ids", "transaction, server ids"])
 def test_two_writers_at_once_write_once(name: str) -> None:
     """Eight writers at the same moment leave one of each resource in its first version (F-43)."""
@@ -116,6 +132,7 @@ def test_two_writers_at_once_write_once(name: str) -> None:
         assert all(version.version == "1" for version in receipts[0].versions)
 
 
+@pytest.mark.fault("F-06")
 @pytest.mark.parametrize("lost", [1, 2])
 def test_a_lost_reply_is_looked_up_not_repeated(lost: int) -> None:
     """A write whose reply was lost is found by the next look: no second resource (F-06)."""
@@ -127,24 +144,26 @@ def test_a_lost_reply_is_looked_up_not_repeated(lost: int) -> None:
             assert _counts(server) == _ONCE
 
 
+@pytest.mark.fault("F-42")
 def test_a_clinicians_edit_is_kept(server: FhirServer) -> None:
     """A CarePlan that somebody accepted stays as it is, at its version, however often we submit (F-42)."""
     bundle = assessment()
     first = _submit(server, bundle)
-    plan_id = first.versions[2].resource_id
+    plan_id = _version(first, "CarePlan").resource_id
     edited = dict(server.repository.read("CarePlan", plan_id).resource)
     edited["status"] = "active"
     server.repository.update("CarePlan", plan_id, edited, None)
     receipt = _submit(server, bundle)
     assert not receipt.written
-    assert receipt.versions[2].version == "2"
+    assert _version(receipt, "CarePlan").version == "2"
     assert server.repository.read("CarePlan", plan_id).resource["status"] == "active"
 
 
+@pytest.mark.fault("F-42")
 def test_a_withdrawn_assessment_stays_withdrawn(server: FhirServer) -> None:
     """What somebody deleted on the server is not written again."""
     bundle = assessment()
-    plan = _submit(server, bundle).versions[2]
+    plan = _version(_submit(server, bundle), "CarePlan")
     server.repository.delete("CarePlan", plan.resource_id)
     receipt = _submit(server, bundle)
     assert not receipt.written
@@ -152,13 +171,13 @@ def test_a_withdrawn_assessment_stays_withdrawn(server: FhirServer) -> None:
 
 
 def test_a_second_assessment_shares_the_device(server: FhirServer) -> None:
-    """Another landmark of the same model writes three resources and leaves the Device at its first version."""
+    """Other inputs of the same model write what is theirs; Device and model card stay at their first version."""
     _submit(server, assessment())
     later = timeline(changes={"ecog": None})
     receipt = _submit(server, assessment(later))
     assert receipt.written
-    assert _counts(server) == {"Device": 1, "RiskAssessment": 2, "CarePlan": 2, "Provenance": 2}
-    assert receipt.versions[0].version == "1"
+    assert _counts(server) == {kind: 1 if kind in {"DocumentReference", "Device"} else 2 for kind in _WRITTEN}
+    assert _version(receipt, "Device").version == "1"
 
 
 def test_a_half_written_assessment_is_completed() -> None:
@@ -219,24 +238,70 @@ class _ReplacedReply(httpx.BaseTransport):
         self._wire.close()
 
 
-def _without(resource_type: str, server: FhirServer) -> Callable[[httpx.Request], httpx.Response | None]:
-    """A CapabilityStatement that does not know one type."""
+def _without(*resource_types: str, server: FhirServer) -> Callable[[httpx.Request], httpx.Response | None]:
+    """A server that neither declares nor knows some types."""
 
     def answer(request: httpx.Request) -> httpx.Response | None:
+        if any(f"/{kind}" in request.url.path for kind in resource_types):
+            return httpx.Response(404, json={"resourceType": "OperationOutcome", "issue": []}, request=request)
         if not request.url.path.endswith("/metadata"):
             return None
         statement = read_json(httpx.get(f"{server.base_url}/metadata").content)
         rest = statement["rest"][0]  # type: ignore[index]
-        rest["resource"] = [entry for entry in rest["resource"] if entry["type"] != resource_type]
+        rest["resource"] = [entry for entry in rest["resource"] if entry["type"] not in resource_types]
         return httpx.Response(200, content=canonical_json(statement), request=request)
 
     return answer
 
 
+_OPTIONAL = ("DocumentReference", "DetectedIssue", "GuidanceResponse", "Task")
+
+
+@pytest.mark.parametrize("server", [FhirFaults(), FhirFaults(without_update_create=True)], indirect=True)
+@pytest.mark.parametrize("missing", [*((kind,) for kind in _OPTIONAL), _OPTIONAL])
+def test_what_a_server_does_not_offer_is_left_out_by_name(server: FhirServer, missing: tuple[str, ...]) -> None:
+    """The result and whence it comes are written, nothing refers to what is not there, the receipt names the gap."""
+    with _client(server, _ReplacedReply(_without(*missing, server=server))) as client:
+        receipt = submit(client, assessment())
+        again = submit(client, assessment())
+    assert receipt.left_out == missing
+    assert f"left out, the server does not offer: {', '.join(missing)}" in receipt.remarks
+    assert _counts(server) == {kind: 0 if kind in missing else 1 for kind in _WRITTEN}
+    for version in receipt.versions:
+        written = json.dumps(server.repository.read(version.resource_type, version.resource_id).resource)
+        assert not any(f'"{kind}/' in written for kind in missing)
+        assert "[]" not in written
+    assert (again.written, again.left_out) == (False, missing)
+
+
+@pytest.mark.parametrize("lacking", ["update", "patient"])
+def test_older_ones_that_cannot_be_marked_are_named(server: FhirServer, lacking: str) -> None:
+    """Where tasks cannot be searched by patient, or only created, the receipt says that older ones stay unmarked."""
+
+    def answer(request: httpx.Request) -> httpx.Response | None:
+        if not request.url.path.endswith("/metadata"):
+            return None
+        statement = read_json(httpx.get(f"{server.base_url}/metadata").content)
+        for entry in statement["rest"][0]["resource"]:  # type: ignore[index]
+            if entry["type"] == "Task" and lacking == "patient":
+                entry["searchParam"] = [
+                    one for one in entry["searchParam"] if one["name"] not in {"patient", "subject"}
+                ]
+            elif lacking == "update":
+                entry["interaction"] = [one for one in entry["interaction"] if one["code"] != "update"]
+                entry["updateCreate"] = False
+        return httpx.Response(200, content=canonical_json(statement), request=request)
+
+    with _client(server, _ReplacedReply(answer)) as client:
+        receipt = submit(client, assessment())
+    assert "marking of older Task" in receipt.left_out
+    assert _counts(server) == _ONCE
+
+
 def test_a_server_without_risk_assessments_is_named(server: FhirServer) -> None:
     """An EHR that cannot hold RiskAssessment gets nothing, and the error says which type."""
     with (
-        _client(server, _ReplacedReply(_without("RiskAssessment", server))) as client,
+        _client(server, _ReplacedReply(_without("RiskAssessment", server=server))) as client,
         pytest.raises(UnsupportedPeer, match="create RiskAssessment"),
     ):
         submit(client, assessment())
@@ -267,7 +332,7 @@ def test_a_server_that_takes_and_forgets_is_an_unknown_outcome(server: FhirServe
 
     with (
         _client(server, _ReplacedReply(pretend)) as client,
-        pytest.raises(UnknownOutcome, match="still absent: Device/dev-"),
+        pytest.raises(UnknownOutcome, match="still absent: DocumentReference/mc-"),
     ):
         submit(client, assessment())
 

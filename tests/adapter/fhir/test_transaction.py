@@ -32,6 +32,7 @@ def test_each_entry_says_what_became_of_it() -> None:
     assert (second.status, second.version, second.issues) == (200, None, ())
 
 
+@pytest.mark.fault("F-06")
 @pytest.mark.parametrize(
     "content",
     [b"", b"<html>", b"{}", b'{"resourceType":"Bundle","type":"batch-response"}', b"[" * 10_000,

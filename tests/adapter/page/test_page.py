@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from html import unescape
 from io import BytesIO
 from pathlib import Path
 
@@ -16,10 +17,13 @@ from pypdf import PdfReader
 from adapter.domain.outcome import TransactionBundle
 from adapter.errors import MalformedResource
 from adapter.fhir.delivery import OutputMode
+from adapter.fhir.encode import AI_CONFIDENCE
 from adapter.page.html import as_html
 from adapter.page.pdf import as_pdf
 from adapter.page.view import Page, Point, page_of
 from tests.fakes.assessments import assessment, complete_records
+from tests.fakes.postoperative import banded_curves
+from tests.fakes.vignettes import timeline_of, vignettes
 
 _TALLEST_ROW = 260  # pixels; a column squeezed to one letter a line is taller
 
@@ -97,6 +101,7 @@ def test_the_same_assessment_is_the_same_file(page: Page) -> None:
     assert (as_html(page), as_pdf(page)) == (as_html(page), as_pdf(page))
 
 
+@pytest.mark.fault("F-38")
 def test_a_text_of_the_record_is_never_markup(page: Page) -> None:
     """A site's wording, or a server's, cannot run a script or break the sheet."""
     hostile = replace(page, plan="<script>alert(1)</script> & <b>", patient="Patient/<i>", notes=("a < b",))
@@ -139,3 +144,48 @@ def test_a_browser_shows_it_whole(chromium_path: str, page: Page, tmp_path: Path
         assert max(heights) < _TALLEST_ROW
         browser.close()
     assert (complaints, asked) == ([], [file.as_uri()])
+
+
+def test_what_is_left_open_stands_in_both_channels() -> None:
+    """The stop, what would settle it and the review come as they were delivered; a board reads them first."""
+    bundle = assessment()
+    open_page = page_of(bundle.content)
+    resources = _resources(bundle)
+    html, pdf = as_html(open_page), _text_of(as_pdf(open_page))
+    wanted = resources["GuidanceResponse"]["dataRequirement"]
+    names = [entry["codeFilter"][0]["code"][-1]["display"] for entry in wanted]  # type: ignore[attr-defined]
+    assert open_page.left_open.settles == ", ".join(names)
+    stop = str(resources["DetectedIssue"]["detail"]).partition(" To resolve: ")[0]
+    said = (stop, *names, str(resources["Task"]["description"]), "By 4 Apr 2026.")
+    assert all(_squeezed(words) in _squeezed(pdf) for words in said)
+    assert all(words in unescape(html) for words in said)
+    assert pdf.index("Left open") < pdf.index("Forecast")
+
+
+def test_an_assessment_stored_before_there_were_issues_and_tasks_is_still_shown(delivered: TransactionBundle) -> None:
+    """Of an older bundle nothing is left open, and its band, under the name of its time, is drawn."""
+    older = json.loads(assessment(policy=complete_records(), output=banded_curves()).content)
+    kinds = {"RiskAssessment", "CarePlan", "Device", "Provenance"}
+    older["entry"] = [entry for entry in older["entry"] if entry["resource"]["resourceType"] in kinds]
+    content = json.dumps(older).replace(AI_CONFIDENCE, "urn:adjuvant:forecast-band").encode()
+    shown = page_of(content)
+    assert not shown.left_open.anything
+    assert "Left open" not in as_html(shown)
+    assert shown.curves[0].points[0].band
+
+
+def test_a_superseded_assessment_says_so_before_its_numbers(delivered: TransactionBundle) -> None:
+    """Nobody reads yesterday's risk as today's: the newer assessment is named above the headline."""
+    old = page_of(delivered.content, newer="0123")
+    html, pdf = as_html(old), _text_of(as_pdf(old))
+    assert "ra-0123" in old.superseded
+    assert html.index(old.superseded) < html.index(old.headline)
+    assert pdf.index("ra-0123") < pdf.index(old.headline)
+    assert "Superseded" not in as_html(page_of(delivered.content))
+
+
+def test_every_hand_written_case_is_one_sheet() -> None:
+    """Whatever the rules say, and whatever is left open, it is one page."""
+    for case in vignettes()[::15]:
+        bundle = assessment(timeline_of(case), policy=case.policy)
+        assert len(PdfReader(BytesIO(as_pdf(page_of(bundle.content)))).pages) == 1, case.name

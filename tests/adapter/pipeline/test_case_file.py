@@ -89,6 +89,7 @@ def test_another_kind_is_refused(content: bytes) -> None:
         unseal(content, CaseFile)
 
 
+@pytest.mark.fault("F-34")
 def test_an_identifier_that_is_none_is_refused() -> None:
     """Altered content cannot smuggle an unchecked UID past the door."""
     with pytest.raises((BadStore, BadData)):

@@ -264,3 +264,24 @@ def _backdate(site: Site, kind: str, name: str, patient: str, moment: datetime) 
     versions = site.server.repository._versions[kind, name]
     meta = {"versionId": "1", "lastUpdated": moment.isoformat().replace("+00:00", "Z")}
     versions[-1] = replace(versions[-1], resource={**versions[-1].resource, "meta": meta}, last_updated=moment)
+
+
+def test_two_workers_do_not_compare_the_same_night_twice(site: Site) -> None:
+    """Both begin; the one that finds the other ahead leaves the round to it, and every record is compared once."""
+    site.look()
+    site.now += timedelta(days=1)
+    others: list[Reconciliation | None] = []
+
+    def other_goes_first() -> bool:
+        if not others:
+            others.append(None)
+            others[0] = site.reconciler().reconcile("night", lambda: site.now, lambda: False)
+        return False
+
+    ours = site.reconciler().reconcile("night", lambda: site.now, other_goes_first)
+    theirs = others[0]
+    assert ours is not None
+    assert theirs is not None
+    assert (ours.compared, theirs.compared) == (0, 3)
+    assert "another process" in ours.interrupted
+    assert site.reconciler().reconcile("night", lambda: site.now) is None

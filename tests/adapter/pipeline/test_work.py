@@ -228,6 +228,7 @@ def test_a_peer_that_stays_away_is_a_dead_letter(work: AssessmentWork, hospital:
     assert run(work) == DeadLetter(reason="peer-timeout", detail="slow")
 
 
+@pytest.mark.fault("F-03")
 def test_an_outage_makes_no_dead_letters(work: AssessmentWork, hospital: Hospital) -> None:
     """F-03: a peer known to be down is waited for, however long, without an attempt spent; then it is delivered."""
     hospital.fetching = failing(PeerDown("the EHR kept failing", retry_after_seconds=30.0), times=500)
@@ -235,6 +236,7 @@ def test_an_outage_makes_no_dead_letters(work: AssessmentWork, hospital: Hospita
     assert isinstance(run(work), Delivered)
 
 
+@pytest.mark.fault("F-10")
 def test_incomplete_data_abstains(work: AssessmentWork, hospital: Hospital) -> None:
     """Law 5: a pull that cannot be counted to its end gives no number."""
     hospital.fetching = failing(PullIncomplete("Observation: 3 of 5"))
@@ -242,6 +244,7 @@ def test_incomplete_data_abstains(work: AssessmentWork, hospital: Hospital) -> N
     assert hospital.sent == []
 
 
+@pytest.mark.fault("F-37")
 @pytest.mark.parametrize("place", ["fetching", "sending"])
 def test_a_bug_is_a_dead_letter_without_its_message(work: AssessmentWork, hospital: Hospital, place: str) -> None:
     """Law 8: the message of an unforeseen error may hold a patient's data; class and place suffice to find it."""
@@ -254,6 +257,7 @@ def test_a_bug_is_a_dead_letter_without_its_message(work: AssessmentWork, hospit
     assert _SECRET not in str(settled) + str(logged)
 
 
+@pytest.mark.fault("F-37")
 @pytest.mark.parametrize("place", [None, "fetching", "sending"])
 def test_nothing_on_disk_shows_a_patient(hospital: Hospital, tmp_path: Path, place: str | None) -> None:
     """Law 8: a case delivered, or ended by a bug, leaves no name, number or finding in database or vault."""

@@ -58,6 +58,7 @@ def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path) -> None:
     assert modes == ["wal", 2]
 
 
+@pytest.mark.fault("F-27")
 def test_a_damaged_page_is_refused(tmp_path: Path) -> None:
     """F-27: a page overwritten in the middle of the file is found at the start, not in the middle of a case."""
     open_database(_url(tmp_path)).dispose()
@@ -68,6 +69,7 @@ def test_a_damaged_page_is_refused(tmp_path: Path) -> None:
         open_database(_url(tmp_path))
 
 
+@pytest.mark.fault("F-27")
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     """F-27: somebody else's file is not overwritten."""
     _file(tmp_path).parent.mkdir()
@@ -77,6 +79,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     assert _file(tmp_path).read_bytes().startswith(b"not a database")
 
 
+@pytest.mark.fault("F-27", "F-49")
 def test_a_newer_schema_is_refused_naming_both(tmp_path: Path) -> None:
     """F-27: an older program on a newer database stops before it writes."""
     open_database(_url(tmp_path)).dispose()
@@ -102,6 +105,7 @@ def test_the_migrations_make_exactly_the_declared_tables(tmp_path: Path) -> None
     engine.dispose()
 
 
+@pytest.mark.fault("F-27")
 def test_two_processes_that_start_at_once_make_one_database(tmp_path: Path) -> None:
     """K14: the second waits for the first, and finds what it made."""
     script = "import sys; from adapter.store.database import open_database; open_database(sys.argv[1]).dispose()"
@@ -118,6 +122,7 @@ def test_another_kind_of_database_is_refused(url: str) -> None:
         open_database(url)
 
 
+@pytest.mark.fault("F-16")
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     """A folder where the file should be: our own error, with the place and without a password."""
     _file(tmp_path).mkdir(parents=True)
@@ -134,6 +139,7 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
         StoreLock(tmp_path / "store")
 
 
+@pytest.mark.fault("F-27")
 def test_a_second_service_is_refused_by_the_lock(tmp_path: Path) -> None:
     """F-27: two services on one folder would take each other's cases; the message names the process."""
     held = StoreLock(tmp_path)
@@ -143,6 +149,7 @@ def test_a_second_service_is_refused_by_the_lock(tmp_path: Path) -> None:
     StoreLock(tmp_path).release()
 
 
+@pytest.mark.fault("F-01")
 def test_the_lock_of_a_dead_service_is_gone_with_it(tmp_path: Path) -> None:
     """F-01: after kill -9 the next start needs no cleaning."""
     script = (

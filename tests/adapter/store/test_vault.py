@@ -141,6 +141,7 @@ def test_a_damaged_file_is_written_again(vault: Vault, tmp_path: Path) -> None:
     assert vault.recall(digest) == _CONTENT
 
 
+@pytest.mark.fault("F-16")
 def test_a_disk_that_cannot_be_written_is_waited_for(vault: Vault, tmp_path: Path) -> None:
     """F-16: our own transient error, so that the case is tried again; no stump is left."""
     for name in range(256):
@@ -161,6 +162,7 @@ def large(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.fault("F-17")
 def test_a_large_file_passes_through_little_memory(vault: Vault, large: Path, tmp_path: Path) -> None:
     """A series of any size is kept and recalled in pieces: the same digest and the same bytes."""
     tracemalloc.start()
@@ -202,6 +204,7 @@ def test_any_size_around_a_piece(vault: Vault, size: int) -> None:
     assert vault.recall(vault.keep(content)) == content
 
 
+@pytest.mark.fault("F-01")
 def test_plain_copies_of_a_crash_are_swept_and_nothing_else(vault: Vault, tmp_path: Path) -> None:
     """F-01: what a killed process left in plain is gone after the next start; a purge never touches an open copy."""
     digest = vault.keep(_CONTENT)
@@ -229,6 +232,7 @@ def test_the_site_key_is_made_once_and_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.fault("F-48")
 def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     """The message says what to do."""
     path = tmp_path / "site.key"

@@ -51,6 +51,7 @@ def test_cases_and_watermark_are_stored_together(engine: Engine, feed: Watermark
     assert feed.remembered() == ({_P1: _P1, _P2: _P1}, {"Observation/o1": "ab"})
 
 
+@pytest.mark.fault("F-27")
 @pytest.mark.parametrize("table", ["adjuvant_patient", "adjuvant_remembered", "adjuvant_watermark"])
 def test_a_failure_in_the_middle_moves_neither(engine: Engine, feed: WatermarkStore, table: str) -> None:
     """F-27: whichever write fails, nothing of the poll stays: the next poll reads the same changes again."""

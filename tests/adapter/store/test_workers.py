@@ -24,6 +24,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     opened.dispose()
 
 
+@pytest.mark.fault("F-27")
 def test_a_second_process_on_one_file_is_refused_by_name(engine: Engine) -> None:
     """F-27: two services with two data folders and one database; the message names the process that works."""
     first = WorkerRegister(engine)
@@ -52,6 +53,7 @@ def test_who_left_in_order_is_told_from_who_crashed(engine: Engine) -> None:
     assert not register.left_in_order("never seen")
 
 
+@pytest.mark.fault("F-26")
 def test_times_are_the_database_s_own(engine: Engine) -> None:
     """A worker whose own clock is wrong is as alive as the others."""
     WorkerRegister(engine).beat("one")

@@ -30,7 +30,16 @@ from inference.contract import Explanation, InputEffect, ModelOutput
 from tests.fakes.assessments import BASE_URL, MAPPING_DIGEST, assessment, complete_records, image, resources_of
 from tests.fakes.postoperative import LANDMARK, SURGERY, curves, forecast, timeline, version
 
-_TYPES = ["Device", "RiskAssessment", "CarePlan", "Provenance"]
+_TYPES = [
+    "DocumentReference",
+    "Device",
+    "RiskAssessment",
+    "CarePlan",
+    "DetectedIssue",
+    "GuidanceResponse",
+    "Task",
+    "Provenance",
+]
 
 
 def _read(bundle: TransactionBundle, resource_type: str) -> Any:  # noqa: ANN401 - JSON as it is
@@ -53,8 +62,8 @@ def test_what_is_no_fraction_has_no_percentage(wrong: float) -> None:
         to_percent(wrong)
 
 
-def test_four_resources_stand_in_order() -> None:
-    """Device first, so that nothing refers to what comes later; every entry is a PUT under our id."""
+def test_the_resources_stand_in_order() -> None:
+    """Card and Device first, so that nothing refers to what comes later; every entry is a PUT under our id."""
     bundle = assessment()
     content = json.loads(bundle.content)
     assert [entry["resource"]["resourceType"] for entry in content["entry"]] == _TYPES
@@ -145,7 +154,7 @@ def test_every_resource_says_that_a_machine_wrote_it_and_how_far_to_trust_it(mod
     """AIAST and the mode's label stand on every resource, in the demo as simulated."""
     if mode is OutputMode.LIVE:
         with pytest.raises(BadMapping, match="unverified code"):
-            assessment(mode=mode)
+            assessment(mode=mode, policy=complete_records())  # chemoradiation has one
         return
     labels = load_delivery().labels
     for content in resources_of(assessment(mode=mode)).values():
@@ -168,7 +177,7 @@ def test_the_plan_is_a_draft_proposal() -> None:
     bundle = assessment(policy=complete_records())
     plan = _read(bundle, "CarePlan")
     assert (plan["status"], plan["intent"]) == ("draft", "proposal")
-    assert plan["supportingInfo"] == [{"reference": bundle.resources[1]}]
+    assert plan["supportingInfo"] == [{"reference": f"RiskAssessment/ra-{bundle.assessment_id}"}]
     assert "display" not in plan["subject"]
 
 
@@ -350,6 +359,6 @@ def test_the_transaction_can_be_taken_apart_again() -> None:
     bundle = assessment()
     entries = entries_of(bundle.content)
     assert tuple(entry.reference for entry in entries) == bundle.resources
-    assert [entry.identifier is not None for entry in entries] == [True, True, True, False]
+    assert [entry.identifier is not None for entry in entries] == [True] * 7 + [False]
     with pytest.raises(MalformedResource):
         entries_of(b'{"resourceType": "Bundle"}')

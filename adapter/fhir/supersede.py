@@ -1,0 +1,184 @@
+"""Which assessments of a patient no longer stand, and what is written on them: marks, never new results.
+
+Of several assessments the one with the latest landmark stands; of two at one landmark, the one delivered now. What
+does not stand is marked: a draft CarePlan revoked, a requested Task cancelled, RiskAssessment and DetectedIssue kept in
+their status, for they were right about their landmark, with a note. Whatever somebody else has touched stays as it is.
+Source: FHIR R4 request status, `CarePlan.replaces`, Task state machine; checklist FR-09, F-15, F-42.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from adapter.domain.ids import ResourceVersion
+from adapter.errors import MalformedResource
+from adapter.fhir.capabilities import ServerCapabilities
+from adapter.fhir.client import FhirClient
+from adapter.fhir.entries import Json, WriteEntry, canonical_json, read_json
+from adapter.fhir.fingerprint import SUPERSEDED, superseded_by, untouched
+
+# Where each type says which landmark it belongs to.
+_LANDMARKS = {
+    "RiskAssessment": "occurrenceDateTime",
+    "CarePlan": "created",
+    "DetectedIssue": "identifiedDateTime",
+    "Task": "authoredOn",
+}
+_NEEDED = "RiskAssessment"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """One resource of ours to be marked as superseded. content: canonical JSON; version: as it was read."""
+
+    version: ResourceVersion
+    content: bytes = field(repr=False)
+
+    @property
+    def reference(self) -> str:
+        """`Type/id` as the server names it."""
+        return f"{self.version.resource_type}/{self.version.resource_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outdated:
+    """What no longer stands. replaced: the drafts among it whose place the assessment takes, `Type/id`.
+
+    kept: versions that somebody else has touched, and that stay as they are. unmarkable: types of which the server
+    lets us find or change none, so that older ones stay unmarked.
+    """
+
+    marks: tuple[Mark, ...] = ()
+    replaced: tuple[str, ...] = ()
+    kept: tuple[ResourceVersion, ...] = ()
+    unmarkable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One resource of one of our assessments, as the server holds it."""
+
+    assessment_id: str
+    landmark: datetime
+    version: ResourceVersion
+    resource: Json
+
+
+def outdated(client: FhirClient, entries: Iterable[WriteEntry]) -> Outdated:
+    """Look for everything of ours about the patient that does not stand beside these entries, which are one assessment.
+
+    Nothing is outdated by an assessment that is itself marked as superseded: whoever marked it has seen to the rest.
+    """
+    ours = next(entry for entry in entries if entry.resource_type == _NEEDED)
+    own = _read_own(ours)
+    capabilities = client.capabilities()
+    able = [kind for kind in _LANDMARKS if _markable(kind, capabilities)]
+    unmarkable = tuple(kind for kind in _LANDMARKS if kind in capabilities.resources and kind not in able)
+    found = [one for kind in able for one in _search(client, kind, str(capabilities.patient_parameter(kind)), ours)]
+    if any(one.assessment_id == own.assessment_id and superseded_by(one.resource) for one in found):
+        return Outdated(unmarkable=unmarkable)
+    open_ones = [one for one in found if superseded_by(one.resource) is None]
+    standing = max((own, *open_ones), key=lambda one: (one.landmark, one.assessment_id == own.assessment_id))
+    stale = [one for one in open_ones if one.assessment_id != standing.assessment_id]
+    marks = tuple(_mark(one, standing) for one in stale if untouched(one.resource))
+    plans = tuple(mark.reference for mark in marks if mark.version.resource_type == "CarePlan")
+    return Outdated(
+        marks=marks,
+        replaced=plans if standing.assessment_id == own.assessment_id else (),
+        kept=tuple(one.version for one in stale if not untouched(one.resource)),
+        unmarkable=unmarkable,
+    )
+
+
+def _markable(kind: str, capabilities: ServerCapabilities) -> bool:
+    return capabilities.can(kind, "update") and capabilities.patient_parameter(kind) is not None
+
+
+def _read_own(entry: WriteEntry) -> _Found:
+    resource = read_json(entry.content)
+    found = _found(entry.resource_type, resource, entry, ResourceVersion(entry.resource_type, entry.resource_id, ""))
+    if found is None:
+        raise MalformedResource("an assessment of ours without identifier or landmark")
+    return found
+
+
+def _search(client: FhirClient, kind: str, parameter: str, ours: WriteEntry) -> Iterable[_Found]:
+    """Everything of this type about the patient that an assessment of ours in the same mode consists of."""
+    subject = _object(read_json(ours.content).get("subject"))
+    for match in client.search(kind, [(parameter, str(subject["reference"]))]).matches:
+        found = _found(kind, read_json(match.resource.content), ours, match.resource.version)
+        if found is not None:
+            yield found
+
+
+def _found(kind: str, resource: Json, ours: WriteEntry, version: ResourceVersion) -> _Found | None:
+    if ours.identifier is None:
+        return None
+    names = [_object(one) for one in _list(resource.get("identifier"))]
+    own = [str(one.get("value")) for one in names if one.get("system") == ours.identifier.system]
+    landmark = resource.get(_LANDMARKS[kind])
+    if not own or not isinstance(landmark, str) or _mode(resource, ours) is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(landmark)
+    except ValueError:
+        return None  # somebody has written another kind of time there: it is no longer ours
+    if moment.tzinfo is None:
+        return None
+    return _Found(own[0].partition("-")[2], moment, version, resource)
+
+
+def _mode(resource: Json, ours: WriteEntry) -> str | None:
+    """Its tag, where it is the same as ours: a research result does not supersede a live one."""
+    tags = [_object(tag) for tag in _list(_object(resource.get("meta")).get("tag"))]
+    named = {f"{tag.get('system')}|{tag.get('code')}" for tag in tags}
+    return ours.mode if ours.mode in named else None
+
+
+# ---- the mark itself
+
+
+def _mark(one: _Found, standing: _Found) -> Mark:
+    day = standing.landmark.date().isoformat()
+    words = f"Superseded by assessment {standing.assessment_id} at landmark {day}."
+    meta = {key: value for key, value in _object(one.resource.get("meta")).items() if key not in _SET_BY_SERVERS}
+    tag: Json = {"system": SUPERSEDED, "code": standing.assessment_id}
+    changed = _CHANGES[one.version.resource_type](one.resource, words, standing)
+    marked = {**one.resource, **changed, "meta": {**meta, "tag": [*_list(meta.get("tag")), tag]}}
+    return Mark(version=one.version, content=canonical_json(marked))
+
+
+def _revoked(resource: Json, words: str, _: _Found) -> Json:
+    return {**_noted(resource, words, _), "status": "revoked"}
+
+
+def _noted(resource: Json, words: str, _: _Found) -> Json:
+    return {"note": [*_list(resource.get("note")), {"text": words}]}
+
+
+def _cancelled(_: Json, words: str, standing: _Found) -> Json:
+    modified = standing.resource.get(_LANDMARKS[standing.version.resource_type])
+    return {"status": "cancelled", "statusReason": {"text": words}, "lastModified": modified}
+
+
+def _mitigated(resource: Json, words: str, _: _Found) -> Json:
+    return {"mitigation": [*_list(resource.get("mitigation")), {"action": {"text": words}}]}
+
+
+_CHANGES: Mapping[str, Callable[[Json, str, _Found], Json]] = {
+    "RiskAssessment": _noted,
+    "CarePlan": _revoked,
+    "DetectedIssue": _mitigated,
+    "Task": _cancelled,
+}
+_SET_BY_SERVERS = frozenset({"versionId", "lastUpdated", "source"})
+
+
+def _object(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
