@@ -46,7 +46,7 @@ from benchmarks.rows import Row, report
 from tests.peers.hapi import start_hapi
 from tests.peers.postgresql import start_postgresql
 
-STEP_SECONDS, SLOTS, CASES, SETTLING_SECONDS, WINDOW_SECONDS = 0.1, 2, 1_000, 10.0, 30.0
+STEP_SECONDS, SLOTS, CASES, SETTLING_SECONDS, WINDOW_SECONDS = 0.25, 2, 600, 10.0, 30.0
 HAPI_PATIENTS, HAPI_WORKERS = 24, 4
 _AT_ONCE = 200
 _LONGEST_SECONDS = 300.0
