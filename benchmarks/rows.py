@@ -40,5 +40,5 @@ def report(rows: Iterable[Row], *, as_json: bool) -> int:
         if as_json:
             print(json.dumps({"name": row.name, "value": row.value, "unit": row.unit, "bar": row.bar, "met": row.met}))
         else:
-            print(f"{'ok ' if row.met else 'MISSED'} {row.value:10.3f} {row.unit:9} {row.name}  {row.bar}")
+            print(f"{'ok ' if row.met else 'MISSED'} {row.value:10.3f} {row.unit:9} {row.name}  {row.bar}", flush=True)
     return 1 if missed else 0

@@ -27,7 +27,7 @@ from adapter.rooms import opened_ledger
 from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
 from adapter.settings import load_settings
-from adapter.store.ledger import Ledger
+from adapter.store.ledger import DEAD_LETTER, Ledger
 from adapter.terminology import load_terminology
 from benchmarks.rows import Row
 from tests.peers.process import free_port
@@ -73,9 +73,11 @@ def run(seconds: float, tell: Callable[[str], None] = lambda _: None) -> list[Ro
                 _drain(ledger)
                 service.send_signal(signal.SIGTERM)
                 ended = service.wait(_STOP_SECONDS)
-                dead = ledger.counts()["dead-letter"]
+                dead = [f"{entry.reason} ({entry.detail})" for entry in ledger.list_cases(state=DEAD_LETTER)]
         left = len(_temporary_files(folder))
-    return list(_rows(samples, dead=dead, left=left, ended=ended))
+    for reason in dead:
+        print(f"dead letter: {reason}", file=sys.stderr)
+    return list(_rows(samples, dead=len(dead), left=left, ended=ended))
 
 
 class _Load:

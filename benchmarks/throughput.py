@@ -13,6 +13,7 @@ import json
 import queue
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 import httpx
@@ -44,8 +46,9 @@ from benchmarks.rows import Row, report
 from tests.peers.hapi import start_hapi
 from tests.peers.postgresql import start_postgresql
 
-STEP_SECONDS, SLOTS, CASES, WINDOW_SECONDS = 0.1, 2, 1_000, 30.0
+STEP_SECONDS, SLOTS, CASES, SETTLING_SECONDS, WINDOW_SECONDS = 0.25, 2, 600, 10.0, 30.0
 HAPI_PATIENTS, HAPI_WORKERS = 24, 4
+_AT_ONCE = 200
 _LONGEST_SECONDS = 300.0
 _FHIR_JSON = {"content-type": "application/fhir+json"}
 _COMMAND = "python -m benchmarks.throughput"
@@ -105,15 +108,16 @@ def _workers() -> Iterator[Row]:
         stack.callback(server.stop)
         engine = create_engine(server.url)
         stack.callback(engine.dispose)
-        rates = []
-        for asked in (CASES, 0):  # the second worker joins the first
-            stack.enter_context(_worker(server.url, asked))
-            time.sleep(5.0)
-            rates.append(_rate(engine))
-    yield Row(name="PostgreSQL, 1 worker: cases", value=rates[0], unit="1/s", command=_COMMAND)
-    yield Row(name="PostgreSQL, 2 workers: cases", value=rates[1], unit="1/s", command=_COMMAND)
+        with _worker(server.url, CASES):
+            alone = [_rate(engine)]
+            with _worker(server.url, 0):
+                together = _rate(engine)
+            alone.append(_rate(engine))  # again: what else the machine does weighs on both
+    rate = statistics.mean(alone)
+    yield Row(name="PostgreSQL, 1 worker: cases", value=rate, unit="1/s", command=_COMMAND)
+    yield Row(name="PostgreSQL, 2 workers: cases", value=together, unit="1/s", command=_COMMAND)
     yield Row(name=f"PostgreSQL: 2 workers over 1, {4 * STEP_SECONDS:g} s of latency in a case, {SLOTS} at once",
-              value=rates[1] / rates[0], unit="x", at_least=1.8, command=_COMMAND)  # fmt: skip
+              value=together / rate, unit="x", at_least=1.8, command=_COMMAND)  # fmt: skip
 
 
 @contextmanager
@@ -129,6 +133,8 @@ def _worker(url: str, asked: int) -> Iterator[None]:
 
 
 def _rate(engine: Engine) -> float:
+    """Cases a second over a window, once the workers are at it."""
+    time.sleep(SETTLING_SECONDS)
     first, started = _settled(engine), time.monotonic()
     time.sleep(WINDOW_SECONDS)
     last, ended = _settled(engine), time.monotonic()
@@ -184,12 +190,17 @@ def _load(base_url: str, twin: str) -> list[str]:
     for reveal in playback(courses, load_terminology()):
         for resource in reveal.resources:
             newest[resource["resourceType"], resource["id"]] = resource
-    order = {"Patient": 0}
+    patients = [resource for (kind, _), resource in newest.items() if kind == "Patient"]
+    others = [resource for (kind, _), resource in newest.items() if kind != "Patient"]
     with httpx.Client(timeout=120) as client:
-        for (kind, identity), resource in sorted(newest.items(), key=lambda item: order.get(str(item[0][0]), 1)):
-            content = _renamed(json.dumps(resource), twin)
-            url = f"{base_url}/{kind}/{_renamed(str(identity), twin)}"
-            client.put(url, content=content, headers=_FHIR_JSON).raise_for_status()
+        # patients first and together: they may name each other, and everything else names them
+        for part in (patients, *(others[start : start + _AT_ONCE] for start in range(0, len(others), _AT_ONCE))):
+            entries = [
+                {"resource": one, "request": {"method": "PUT", "url": f"{one['resourceType']}/{one['id']}"}}
+                for one in part
+            ]
+            written = json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries})
+            client.post(base_url, content=_renamed(written, twin), headers=_FHIR_JSON).raise_for_status()
     return [_renamed(str(course.record.person.patient_id), twin) for course in courses]
 
 
@@ -302,7 +313,7 @@ def main() -> None:
     if arguments.work:
         _work(arguments.work[0], int(arguments.work[1]))
         return
-    sys.exit(report(run(), as_json=arguments.json))
+    sys.exit(report(chain(_workers(), _end_to_end()), as_json=arguments.json))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,10 @@ def enqueue_open_cases(queue: CaseQueue, ledger: Ledger, give_up: Callable[[Case
     give_up: called for a case that the engine ended, before it began or while it ran, without an outcome written.
     """
     cases = ledger.unsettled_cases()
-    held = queue.held() if cases else frozenset()
+    if not cases:
+        queue.rest()
+        return 0
+    held = queue.held()
     for case in cases:
         if case.case_id in held:
             continue

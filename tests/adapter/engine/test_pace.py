@@ -1,0 +1,32 @@
+"""An idle queue costs little, and is quick again with the next case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dbos import DBOS
+
+from adapter.domain.ids import PatientId
+from adapter.engine.queue import QUEUE
+from tests.adapter.engine.test_queue import database, open_service
+
+
+def _pace() -> float:
+    queue = DBOS.retrieve_queue(QUEUE)
+    assert queue is not None
+    return float(queue.polling_interval_sec)
+
+
+def test_an_idle_queue_looks_less_often(tmp_path: Path) -> None:
+    """Nothing open: a look every two seconds instead of every fraction of one; the next case brings the pace back."""
+    with database(tmp_path) as engine, open_service(engine) as service:
+        assert _pace() == 0.02
+        service.look_again()
+        assert _pace() == 2.0
+        service.ledger.request(PatientId("p1"))
+        service.look_again()
+        assert _pace() == 0.02
+        service.run_until_idle()
+        assert len(service.work.seen) == 4
+        service.look_again()
+        assert _pace() == 2.0
