@@ -32,7 +32,7 @@ from tests.fakes.trouble import prepare
 PATIENTS, WORKERS, ROUNDS = 200, 4, 3
 POISON = ("hang", "crash", "gorge")
 _STEP_SECONDS, _AT_ONCE = 0.02, 2
-_HANG_SECONDS, _MEMORY_BYTES = 2.0, 4 * 2**30
+_HANG_SECONDS, _MEMORY_BYTES = 10.0, 4 * 2**30  # a process has to start within the time, too
 _OUTCOMES: dict[str, Settled] = {
     "dead-letter": DeadLetter(reason="poison", detail=""),
     "skipped": Skipped(reason="bench", detail=""),

@@ -36,10 +36,14 @@ _TAIL = """
 `make chaos CYCLES=1000 SEED=7` disturbs the real service on the pretend hospital by a seeded plan: SQLite with one
 worker and PostgreSQL with two, with and without transactions at the EHR. `FAULTS=many` adds pauses, orderly stops,
 gateway errors, lost replies, half-open and dripping connections, a failing archive, a locked or restarted database, a
-full disk and steps of the clock, one to three at a time. `ARGS="--peers real"` uses HAPI FHIR and Orthanc. After every
-schedule the servers' own contents are compared with what one undisturbed look would have written: nothing lost, nothing
-twice, nobody else's, every case ended, nothing left in plain. A failed schedule is printed with the command that
-repeats it. Twenty cycles run in `make test`.
+full disk and steps of the clock, one to three at a time; `ARGS="--peers real"` is for HAPI FHIR and Orthanc. After
+every schedule the servers' own contents are compared with what one undisturbed look would have written: nothing lost,
+nothing twice, nobody else's, every case ended, nothing left in plain. A failed schedule is printed with the command
+that repeats it. Twenty cycles run in `make test`.
+
+Seen so far, on an overloaded machine: `make chaos CYCLES=60 SEED=7`, lost 0, duplicates 0, wrong patient 0, and one
+violation, a worker that could not start because its code was edited meanwhile. Neither `FAULTS=many` nor `--peers real`
+has been run to a judgement on a quiet machine yet; the bars of 1,000 cycles and 200 schedules are open.
 
 ## Why a worker may die ten times
 

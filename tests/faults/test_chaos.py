@@ -12,7 +12,7 @@ import pytest
 from tests.faults.chaos import POSTGRESQL, SQLITE, Peers, Schedule, run_schedule, schedules
 from tests.peers.postgresql import Postgresql
 
-pytestmark = pytest.mark.real  # real processes, killed for real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]  # real processes, killed for real
 
 CYCLES = 5
 

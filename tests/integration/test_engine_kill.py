@@ -32,7 +32,7 @@ def _states(folder: Path) -> dict[str, str]:
 
 
 def _wait_for_line(trace: Path, wanted: str, child: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120  # of patience with a loaded machine, no bar
     while not (trace.exists() and wanted in trace.read_text()):
         assert child.poll() is None, "the process ended before the line came"
         assert time.monotonic() < deadline, f"no line {wanted}"
@@ -41,7 +41,7 @@ def _wait_for_line(trace: Path, wanted: str, child: subprocess.Popen[str]) -> No
 
 def _finish(folder: Path) -> None:
     child = _start(folder)
-    output, _ = child.communicate(timeout=60)
+    output, _ = child.communicate(timeout=180)
     assert output.endswith("idle\n")
 
 
@@ -111,10 +111,10 @@ def test_a_case_that_kills_its_worker_three_times_is_closed_and_the_others_go_on
     """F-28: a poison case ends as a dead letter with its reason; at the fourth start the service lives."""
     for _ in range(3):
         child = _start(tmp_path, patients=3, seconds=0.01, trouble="crash")
-        child.communicate(timeout=60)
+        child.communicate(timeout=180)
         assert child.returncode == 70
     child = _start(tmp_path, patients=3, seconds=0.01, trouble="crash")
-    output, _ = child.communicate(timeout=60)
+    output, _ = child.communicate(timeout=180)
     assert output == "idle\n"
     assert _states(tmp_path) == {
         "p0:1": "dead-letter worker-crashed after step 2",
