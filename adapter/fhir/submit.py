@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from adapter.domain.ids import ResourceVersion
 from adapter.domain.outcome import TransactionBundle, WriteReceipt
 from adapter.domain.record import RawResource
-from adapter.errors import UnknownOutcome, UnsupportedPeer, VersionConflict, WriteRefused
+from adapter.errors import AccessRefused, UnknownOutcome, UnsupportedPeer, VersionConflict, WriteRefused
 from adapter.fhir.capabilities import ServerCapabilities
 from adapter.fhir.client import FhirClient
 from adapter.fhir.entries import (
@@ -40,11 +40,7 @@ _ATTEMPTS = 3
 # What a reader can do without; the others are the result itself and whence it comes.
 _CAN_BE_LEFT_OUT = frozenset({"DocumentReference", "GuidanceResponse", "DetectedIssue", "Task"})
 _PROVENANCE_SEARCH = ("target", "agent")
-_TARGETS = (
-    "RiskAssessment",
-    "DetectedIssue",
-    "GuidanceResponse",
-)  # what Provenance is searched by: the first that is there
+_TARGETS = ("RiskAssessment", "DetectedIssue", "GuidanceResponse")  # Provenance is searched by the first that is there
 _ABOUT_US = frozenset({"DocumentReference", "Device", "Provenance"})
 
 # What the server holds, by our own reference: its version, or Gone where somebody deleted it.
@@ -66,23 +62,32 @@ def submit(client: FhirClient, bundle: TransactionBundle) -> WriteReceipt:
     absent, marked = _absent(chosen.entries, held), tuple[Mark, ...]()
     written = bool(absent)
     failure: UnknownOutcome | VersionConflict | None = None
+    refused = False
     for _ in range(_ATTEMPTS):
-        if not absent and not superseding.marks:
+        if not absent and (refused or not superseding.marks):
             break
-        failure = _write_once(chosen.route, client, _Writing(entries=absent, held=held, superseding=superseding))
-        marked = (*marked, *(superseding.marks if failure is None else ()))
+        writing = _Writing(entries=absent, held=held, superseding=superseding)
+        try:
+            failure = _write_once(chosen.route, client, writing.without_marks() if refused else writing)
+        except (WriteRefused, AccessRefused, UnsupportedPeer):
+            if refused or not superseding.marks:
+                raise
+            refused, failure = True, None  # it may be the marks that are not wanted: the new result comes first
+            continue
+        marked = (*marked, *(superseding.marks if failure is None and not refused else ()))
         held, superseding = _look(chosen, client)
         absent = _absent(chosen.entries, held)
     if absent:
         names = ", ".join(entry.reference for entry in absent)
         raise failure or UnknownOutcome(f"written and still absent: {names}")
-    if failure is not None and superseding.marks:
+    if failure is not None and superseding.marks and not refused:
         raise failure
+    unmarked = sorted({*superseding.unmarkable, *(mark.version.resource_type for mark in superseding.marks)})
     return WriteReceipt(
         assessment_id=bundle.assessment_id,
         versions=_versions(chosen.entries, held),
         written=written,
-        left_out=(*chosen.left_out, *(f"marking of older {kind}" for kind in superseding.unmarkable)),
+        left_out=(*chosen.left_out, *(f"marking of older {kind}" for kind in unmarked)),
         superseded=tuple(mark.version for mark in marked),
         kept=superseding.kept,
     )
@@ -104,6 +109,10 @@ class _Writing:
     entries: tuple[WriteEntry, ...]
     held: _Held
     superseding: Outdated
+
+    def without_marks(self) -> _Writing:
+        """The same, where a server has refused: what is old stays as it is, and the new plan replaces nothing."""
+        return replace(self, superseding=Outdated())
 
 
 def _chosen(capabilities: ServerCapabilities, entries: tuple[WriteEntry, ...]) -> _Chosen:

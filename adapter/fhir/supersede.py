@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from adapter.domain.ids import ResourceVersion
-from adapter.errors import MalformedResource
+from adapter.errors import AccessRefused, MalformedResource
 from adapter.fhir.capabilities import ServerCapabilities
 from adapter.fhir.client import FhirClient
 from adapter.fhir.entries import Json, WriteEntry, canonical_json, read_json
@@ -77,14 +77,18 @@ def outdated(client: FhirClient, entries: Iterable[WriteEntry]) -> Outdated:
         return Outdated()
     own = _read_own(ours)
     capabilities = client.capabilities()
-    able = [kind for kind in _LANDMARKS if _markable(kind, capabilities)]
-    unmarkable = tuple(kind for kind in _LANDMARKS if kind in capabilities.resources and kind not in able)
-    found = [one for kind in able for one in _search(client, kind, str(capabilities.patient_parameter(kind)), ours)]
+    offered = [kind for kind in _LANDMARKS if kind in capabilities.resources]
+    searched = {kind: _search(client, kind, ours) for kind in offered if _markable(kind, capabilities)}
+    unmarkable = tuple(kind for kind in offered if searched.get(kind) is None)
+    found = [one for held in searched.values() for one in held or ()]
     if any(one.assessment_id == own.assessment_id and superseded_by(one.resource) for one in found):
         return Outdated(unmarkable=unmarkable)
     open_ones = [one for one in found if superseded_by(one.resource) is None]
-    standing = max((own, *open_ones), key=lambda one: (one.landmark, one.assessment_id == own.assessment_id))
-    stale = [one for one in open_ones if one.assessment_id != standing.assessment_id]
+    forecasts = [one for one in open_ones if one.version.resource_type == _FORECAST]
+    standing = max((own, *forecasts), key=lambda one: (one.landmark, one.assessment_id == own.assessment_id))
+    stale = [
+        one for one in open_ones if one.assessment_id != standing.assessment_id and one.landmark <= standing.landmark
+    ]
     marks = tuple(_mark(one, standing) for one in stale if untouched(one.resource))
     plans = tuple(mark.reference for mark in marks if mark.version.resource_type == "CarePlan")
     return Outdated(
@@ -107,13 +111,19 @@ def _read_own(entry: WriteEntry) -> _Found:
     return found
 
 
-def _search(client: FhirClient, kind: str, parameter: str, ours: WriteEntry) -> Iterable[_Found]:
-    """Everything of this type about the patient that an assessment of ours in the same mode consists of."""
+def _search(client: FhirClient, kind: str, ours: WriteEntry) -> list[_Found] | None:
+    """Everything of this type about the patient that an assessment of ours in the same mode consists of.
+
+    None where our account may not search it: what is new is delivered all the same.
+    """
     subject = _object(read_json(ours.content).get("subject"))
-    for match in client.search(kind, [(parameter, str(subject["reference"]))]).matches:
-        found = _found(kind, read_json(match.resource.content), ours, match.resource.version)
-        if found is not None:
-            yield found
+    parameter = str(client.capabilities().patient_parameter(kind))
+    try:
+        matches = client.search(kind, [(parameter, str(subject["reference"]))]).matches
+    except AccessRefused:
+        return None
+    found = (_found(kind, read_json(match.resource.content), ours, match.resource.version) for match in matches)
+    return [one for one in found if one is not None]
 
 
 def _found(kind: str, resource: Json, ours: WriteEntry, version: ResourceVersion) -> _Found | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from adapter.decision.policy import Policy, load_policy
 from adapter.decision.propose import propose
@@ -16,7 +17,7 @@ from adapter.fhir.delivery import OutputMode, load_delivery
 from adapter.fhir.encode import account_of, encode_abstention, encode_transaction, subject_of
 from adapter.fhir.entries import entries_of
 from inference.contract import ModelOutput
-from tests.fakes.postoperative import SURGERY, forecast, timeline
+from tests.fakes.postoperative import LANDMARK, SURGERY, forecast, timeline
 
 BASE_URL = "http://127.0.0.1:8080/fhir"
 MAPPING_DIGEST = "cd" * 32
@@ -52,11 +53,11 @@ def assessment(
     )
 
 
-def abstention(reason: str = "invalid-forecast", detail: str = "recurrence holds NaN") -> TransactionBundle:
+def abstention(*, landmark: datetime = LANDMARK) -> TransactionBundle:
     """What is written where the model's answer was no forecast."""
-    patient, policy = timeline(), load_policy()
+    patient, policy = timeline(landmark=landmark), load_policy()
     return encode_abstention(
-        Abstained(reason=reason, detail=detail),
+        Abstained(reason="invalid-forecast", detail="recurrence holds NaN"),
         model=forecast(patient).model,
         landmark=patient.landmark,
         subject=subject_of(patient, base_url=BASE_URL),

@@ -21,7 +21,7 @@ from adapter.fhir.limits import Limits
 from adapter.fhir.submit import submit
 from adapter.sandbox.faults import FhirFaults
 from adapter.sandbox.fhir_server import FhirServer
-from tests.fakes.assessments import assessment
+from tests.fakes.assessments import abstention, assessment
 from tests.fakes.postoperative import LANDMARK, timeline, version
 
 _SERVERS = {
@@ -326,6 +326,49 @@ def test_a_withdrawn_assessment_outdates_nothing(server: FhirServer) -> None:
         _submit(other, older)
     _submit(server, newer)
     assert _held(server, older) == {}
+
+
+def test_an_abstention_at_a_later_landmark_neither_stands_nor_is_marked_by_an_earlier_one(server: FhirServer) -> None:
+    """An assessment delivered again beside a later refusal stays as it is; the next later one answers both."""
+    older, refusal = _older(), abstention(landmark=LANDMARK + timedelta(days=1))
+    _submit(server, older)
+    _submit(server, refusal)
+    assert _submit(server, older).superseded == ()
+    _submit(server, _newer())
+    assert _is_marked({**_held(server, older), **_held(server, refusal)}, _newer())
+
+
+class _Refusing(httpx.HTTPTransport):
+    """A real wire to a server that refuses every change of what is there, or the search for it."""
+
+    def __init__(self, *, status: int, searching: bool = False) -> None:
+        super().__init__()
+        self._status = status
+        self._searching = searching
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        changes = b'"ifMatch"' in request.read() or "if-match" in request.headers
+        searches = self._searching and request.method == "GET" and "patient=" in str(request.url)
+        if changes or searches:
+            outcome = {"resourceType": "OperationOutcome", "issue": []}
+            return httpx.Response(self._status, json=outcome, request=request)
+        return super().handle_request(request)
+
+
+@pytest.mark.parametrize(("status", "searching"), [(422, False), (403, False), (403, True)])
+@on_every_server
+def test_where_older_ones_may_not_be_changed_the_new_one_is_written_all_the_same(
+    server: FhirServer, status: int, searching: bool
+) -> None:
+    """Refused marks cost nobody the new result: it stands, replaces nothing, and the receipt names what is unmarked."""
+    older, newer = _older(), _newer()
+    _submit(server, older)
+    receipt = _submit(server, newer, _Refusing(status=status, searching=searching))
+    assert receipt.written
+    assert receipt.superseded == ()
+    assert set(receipt.left_out) == {f"marking of older {kind}" for kind in _MARKED}
+    assert _held(server, older)["CarePlan"]["status"] == "draft"
+    assert len(_held(server, newer)) == len(_MARKED)
 
 
 def test_every_resource_carries_the_fingerprint_of_what_was_sent(server: FhirServer) -> None:
