@@ -32,6 +32,7 @@ from training.summary import Subgroup, pooled, seen_of
 _BINS = 6
 _THRESHOLDS = np.linspace(0.10, 0.50, 41)
 _NORMAL_95 = 1.96
+_LEAST_SHOWN = 0.001  # typicality
 _CHARACTERS = 38  # a line above a panel
 _ADVANCED_T, _ADVANCED_N = 3.0, 2.0
 _YEARS = np.arange(1, 21) * DAYS_PER_QUARTER / 365.25
@@ -143,6 +144,7 @@ def _examples(axes: Any, chosen: Sequence[Example]) -> None:  # noqa: ANN401  # 
 def _withheld(panel: Any, example: Example) -> None:  # noqa: ANN401  # Axes
     """No number of risk: an abstention shows its reason."""
     unusual = "\n".join(example.unusual or ())
-    text = f"forecast withheld:\ntypicality {max(example.typicality, 0.001):.3f} or below\n\nfarthest from the rest:\n{unusual}"
+    typicality = f"{max(example.typicality, _LEAST_SHOWN):.3f} or below"
+    text = f"forecast withheld:\ntypicality {typicality}\n\nfarthest from the rest:\n{unusual}"
     panel.text(0.5, 0.5, f"{text}\n\ndiscuss at the tumour board", ha="center", va="center", transform=panel.transAxes)
     panel.set(xticks=[], yticks=[])
