@@ -17,6 +17,7 @@ _HALF = 0.5
 _HGB_LOW, _AGE_HINGES = 13.0, (55.0, 70.0)  # g/dL; years
 _SMALLEST_MEASURED = 1e-3  # keeps the logarithm of a masked zero finite
 _SMALLEST_SCALE = 0.05  # no covariate is blown up beyond twenty-fold
+_NO_SCALE = 1e-5  # what rounding leaves of a constant's deviation
 _COUNTS = ("wbc", "mono", "plt", "neut", "lymph")
 _EOSINOPHIL_FLOOR = 0.05  # 10*9/L: counts of zero are real and common
 _GROUPS = {
@@ -65,13 +66,18 @@ class Engineering(nn.Module):
         return torch.tensor([[float(name in names) for name in self.names] for names in present])
 
     def fit(self, static: Tensor, static_mask: Tensor, sequence: Tensor, sequence_mask: Tensor) -> None:
-        """Set the z-scores from training rows, each covariate from the rows that know it."""
+        """Set the z-scores from training rows, each covariate from the rows that know it.
+
+        One that no row knows, or that is the same in all, teaches nothing: it stands at zero for whoever is asked
+        about later, where a small scale would put them six deviations out.
+        """
         values, known = self._raw(static, static_mask, sequence, sequence_mask)
         count = known.sum(0).clamp(min=1.0)
         mean = (values * known).sum(0) / count
         variance = (known * (values - mean) ** 2).sum(0) / count
         self.mean = mean
-        self.scale = variance.sqrt().clamp(min=_SMALLEST_SCALE)
+        scale = variance.sqrt()
+        self.scale = torch.where(scale > _NO_SCALE, scale.clamp(min=_SMALLEST_SCALE), torch.inf)
 
     def forward(self, static: Tensor, static_mask: Tensor, sequence: Tensor, sequence_mask: Tensor) -> Tensor:
         """Covariates, (B, P)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from training.summary import Subgroup, pooled, seen_of
 _BINS = 6
 _THRESHOLDS = np.linspace(0.10, 0.50, 41)
 _NORMAL_95 = 1.96
+_LEAST_SHOWN = 0.001  # typicality
+_CHARACTERS = 38  # a line above a panel
 _ADVANCED_T, _ADVANCED_N = 3.0, 2.0
 _YEARS = np.arange(1, 21) * DAYS_PER_QUARTER / 365.25
 
@@ -127,7 +130,7 @@ def _subgroups(axes: Any, subgroups: Sequence[Subgroup]) -> None:  # noqa: ANN40
 
 def _examples(axes: Any, chosen: Sequence[Example]) -> None:  # noqa: ANN401  # array of Axes
     for panel, example in zip(axes[0], chosen, strict=True):
-        panel.set_title(f"{example.title}\n{_wrapped(example.findings)}", fontsize=9)
+        panel.set_title(f"{example.title}\n{textwrap.fill(example.findings, _CHARACTERS)}", fontsize=9)
         if example.unusual is not None:
             _withheld(panel, example)
             continue
@@ -141,13 +144,7 @@ def _examples(axes: Any, chosen: Sequence[Example]) -> None:  # noqa: ANN401  # 
 def _withheld(panel: Any, example: Example) -> None:  # noqa: ANN401  # Axes
     """No number of risk: an abstention shows its reason."""
     unusual = "\n".join(example.unusual or ())
-    text = f"forecast withheld:\ntypicality {example.typicality:.3f}\n\nfarthest from the rest:\n{unusual}"
+    typicality = f"{max(example.typicality, _LEAST_SHOWN):.3f} or below"
+    text = f"forecast withheld:\ntypicality {typicality}\n\nfarthest from the rest:\n{unusual}"
     panel.text(0.5, 0.5, f"{text}\n\ndiscuss at the tumour board", ha="center", va="center", transform=panel.transAxes)
     panel.set(xticks=[], yticks=[])
-
-
-def _wrapped(text: str) -> str:
-    """At the comma nearest to the middle."""
-    commas = [place for place, sign in enumerate(text) if sign == ","]
-    middle = min(commas, key=lambda place: abs(place - len(text) // 2), default=len(text))
-    return f"{text[: middle + 1]}\n{text[middle + 1 :].strip()}"

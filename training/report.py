@@ -369,11 +369,11 @@ def model_card(contract: ModelContract, numbers: Mapping[str, float], data: Sequ
         ("training inclusion and exclusion", _INCLUSION),
         (
             "use of personal characteristics as inputs",
-            "age and sex are inputs; race, ethnicity, language, orientation, gender identity and social determinants are not",
+            "sex, age (from the date of birth), smoking, and p16 as a health status are inputs; race, ethnicity, language, sexual orientation, gender identity and social determinants of health are not",
         ),
         (
             "representativeness of the training data",
-            "Erlangen, Germany (HANCOCK), and centres of TCGA-HNSC; 80 % men; other populations not known",
+            "Erlangen, Germany (HANCOCK), and centres of TCGA-HNSC; 80 % of HANCOCK are men; race, ethnicity, language, orientation, gender identity and social determinants: not known",
         ),
         (
             "relevance of the training data to deployment",
@@ -386,27 +386,38 @@ def model_card(contract: ModelContract, numbers: Mapping[str, float], data: Sequ
         ),
         ("external validation: data and setting", "TCGA-HNSC, trained without it"),
         ("external validation: tester", "the developers; independent testing not done"),
-        ("external validation: representativeness", "not known"),
+        (
+            "external validation: representativeness",
+            "not known: TCGA-HNSC is a convenience sample of surgical patients with tissue to spare",
+        ),
         ("external validation: process", "fitted on HANCOCK alone, frozen, scored once; docs/evaluation.md"),
         ("validity, internal", f"cross-validated: {internal}"),
         ("fairness, internal", f"C for OS: {fairness}; more groups in docs/evaluation.md"),
         ("validity, external", f"TCGA-HNSC, before any recalibration: {external}"),
         ("fairness, external", "not known"),
         ("outcome evaluations", "none"),
-        ("validity monitoring", "not established; every forecast is kept with its inputs for replay"),
+        (
+            "validity monitoring",
+            "process: every forecast is kept with its inputs for replay, nothing compares them with outcomes; frequency: not known, not established",
+        ),
         ("local validity", "not known: to be measured by the site before any live use"),
-        ("fairness monitoring", "not established"),
+        ("fairness monitoring", "process and frequency: not known, not established"),
         ("local fairness", "not known"),
-        ("update process", "a new bundle with a new version; the old one stays for replay"),
+        (
+            "update process",
+            "a new bundle with a new version; the old one stays for replay; frequency: not known, no schedule",
+        ),
         (
             "correction when risk is found",
-            "the bundle is withdrawn and its outputs are marked entered-in-error by the site",
+            "the bundle is withdrawn and its outputs are marked entered-in-error by the site; frequency: not known, when it is found",
         ),
     ]
     lines = [f"# Model card: {contract.model_name} {contract.model_version}", "", f"Written by `{TRAIN_COMMAND}`.", ""]
     lines += ["| attribute | |", "|---|---|"]
     lines += [f"| {number}. {name} | {text} |" for number, (name, text) in enumerate(rows, start=1)]
     lines += [
+        "",
+        "Reported by TRIPOD+AI in docs/tripod_ai.md; every measurement, failed ones included, in docs/evaluation.md.",
         "",
         "## Data",
         "",

@@ -13,6 +13,7 @@ pytest.importorskip("torch", reason="torch is in .venv-train only: make test-tra
 
 from inference.artifact import load_bundle  # after the skip
 from inference.predictor import Predictor
+from training.figure_captions import FIGURES
 
 _ROOT = Path(__file__).parents[2]
 
@@ -60,13 +61,15 @@ def test_a_quick_evaluation_goes_on_where_it_stopped(data_folder: Path, tmp_path
     done = _run("training.evaluate", *arguments)
     assert done.returncode == 0, done.stderr[-2000:]
     page = (tmp_path / "docs" / "evaluation.md").read_text()
-    next((tmp_path / "work").glob("landmark-*-00.npz")).unlink()
+    next((tmp_path / "work").glob("landmark-[0-9a-f]*-00.npz")).unlink()
     again = _run("training.evaluate", *arguments)
     assert again.returncode == 0, again.stderr[-2000:]
     assert "landmark: 4 of 5 folds are there" in again.stderr
+    assert "landmark xgboost: 5 of 5 folds are there" in again.stderr
     assert "published: 5 of 5 folds are there" in again.stderr
     assert (tmp_path / "docs" / "evaluation.md").read_text() == page
     numbers = json.loads((tmp_path / "docs" / "evaluation.json").read_text())
     assert 0.6 < numbers["OS harrell"] < 0.8
-    for name in ("calibration", "decision", "tertiles"):
+    assert (tmp_path / "docs" / "evaluation.html").stat().st_size > 100_000
+    for name in FIGURES:
         assert (tmp_path / "docs" / f"evaluation-{name}.svg").stat().st_size > 1000

@@ -19,6 +19,7 @@ OTHER = LogRatio.published(1.51, 1.07, 2.12)
 FORECAST_YEARS = 5.0  # how far the shipped model looks
 _SEED, _DRAWS = 20260718, 500
 _IMPLIED_LIMITS = (0.75, 0.87)
+_GIVEN_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def implied_ratio(hazards: Hazards, cancer_ratio: float, other_ratio: float, years: float) -> float:
@@ -80,6 +81,7 @@ def implied_effect(causes: CauseOfDeath) -> Answer:
                 header=("HANCOCK patients", "patients", "years", "deaths from cancer", "implied HR (prior interval)"),
                 rows=tuple(rows),
             ),
+            _if_given(_group_hazards(causes, causes.trial_like)),
         ),
         gates=(
             Gate(
@@ -89,6 +91,27 @@ def implied_effect(causes: CauseOfDeath) -> Answer:
                 passed=low <= measured <= high,
             ),
         ),
+    )
+
+
+def without_given(hazards: Hazards, share: float) -> Hazards:
+    """Hazards as they would be without the treatment, were the recorded ones of patients of whom a share had it."""
+    cancer, other = (1.0 - share + share * float(np.exp(ratio.mean)) for ratio in (CANCER, OTHER))
+    return Hazards(cancer=hazards.cancer / cancer, other=hazards.other / other)
+
+
+def _if_given(recorded: Hazards) -> Table:
+    """The implied ratio under each share of patients who had chemotherapy unrecorded; an assumption, not a finding."""
+    ratios = float(np.exp(CANCER.mean)), float(np.exp(OTHER.mean))
+    rows: list[tuple[Cell, ...]] = []
+    for share in _GIVEN_SHARES:
+        hazards = without_given(recorded, share)
+        implied = implied_ratio(hazards, *ratios, FORECAST_YEARS)
+        rows.append((f"{share:.0%}", f"{cancer_share(hazards, FORECAST_YEARS):.0%}", implied))
+    return Table(
+        caption="The same, had a share of these patients been given chemoradiotherapy already (assumed, five years)",
+        header=("given already", "deaths from cancer under radiotherapy alone", "implied HR"),
+        rows=tuple(rows),
     )
 
 

@@ -98,34 +98,41 @@ def policy_value(causes: CauseOfDeath, effort: Effort) -> Answer:
         ]
         advised = np.mean([value.advised for value in values], axis=0)
         abstained = np.mean([value.abstained for value in values], axis=0)
-        possible = fixed[4] - fixed[0]
-        gained = [(float(one) - fixed[0]) / possible if possible > _NOTHING else None for one in advised]
+        observed, informed, oracle = fixed[0], fixed[3], fixed[4]
+        gained, reachable = (
+            [(float(one) - observed) / (most - observed) if most - observed > _NOTHING else None for one in advised]
+            for most in (oracle, informed)
+        )
         for place, certainty in enumerate(CERTAINTIES):
-            share = gained[place]
-            rows.append(
-                (name, *fixed, f"{certainty:.0%}", float(advised[place]), f"{abstained[place]:.0%}",
-                 None if share is None else f"{share:.0%}")
-            )  # fmt: skip
+            shares = (_percent(column[place]) for column in (gained, reachable))
+            rows.append((name, *fixed, f"{certainty:.0%}", float(advised[place]), f"{abstained[place]:.0%}", *shares))
         if world is not _null_world:
-            gates.append(_policy_gate(name, gained, [float(one) for one in abstained]))
+            silence = [float(one) for one in abstained]
+            gates.append(_policy_gate(name, "of the oracle's gain", gained, silence))
+            gates.append(_policy_gate(name, "of what the published effect can earn", reachable, silence))
     return Answer(
         tables=(Table(
             caption=f"Five-year survival by policy, **simulated** on real HANCOCK rows, {replicates} replicates",
             header=("world (simulated)", "as observed", "RT for all", "CRT for all", "true prognosis, published effect",
-                    "oracle", "certainty asked for", "advised", "abstains", "share of the oracle's gain"),
+                    "oracle", "certainty asked for", "advised", "abstains", "share of the oracle's gain",
+                    "share of what the published effect can earn"),
             rows=tuple(rows),
         ),),
         gates=tuple(gates),
     )  # fmt: skip
 
 
-def _policy_gate(name: str, gained: Sequence[float | None], abstained: Sequence[float]) -> Gate:
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.0%}"
+
+
+def _policy_gate(name: str, of_what: str, gained: Sequence[float | None], abstained: Sequence[float]) -> Gate:
     """At the highest certainty that still abstains on no more than the gate allows; asking for 50 % never abstains."""
     place = next(place for place, silence in enumerate(abstained) if silence <= _GATE_SILENCE)
     share = gained[place]
     return Gate(
         name=f"policy value, simulated: {name}",
-        wanted=f">= {_GATE_GAIN:.0%} of the oracle's gain at <= {_GATE_SILENCE:.0%} abstention",
+        wanted=f">= {_GATE_GAIN:.0%} {of_what} at <= {_GATE_SILENCE:.0%} abstention",
         measured=None if share is None else f"{share:.0%} at {abstained[place]:.0%}",
         passed=share is not None and share >= _GATE_GAIN,
     )

@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="torch is in .venv-train only: make test-tra
 from training.cohorts.randomised import read_colon_trial, read_oropharynx_trial
 from training.cohorts.tcga_treatment import TreatedPatient, read_treatments
 from training.studies.immortal_time import immortal_share, immortal_time
-from training.studies.implied_effect import CANCER, OTHER, cancer_share, implied_ratio
+from training.studies.implied_effect import CANCER, OTHER, cancer_share, implied_ratio, without_given
 from training.studies.measures import Outcomes
 from training.studies.simulated_trial import GRID_YEARS, Hazards, simulate
 from training.studies.treatment_effect import Advice, LogRatio, advise, fit_cox, hazard_ratio, shown
@@ -110,6 +110,16 @@ def test_the_priors_meet_the_trial_where_most_deaths_are_from_cancer() -> None:
     assert cancer_share(trial, 5.0) == pytest.approx(5.0 / 6.0)
     assert implied_ratio(trial, *ratios, 5.0) == pytest.approx(0.81, abs=0.02)
     assert implied_ratio(_hazards(0.04, 0.02), *ratios, 5.0) == pytest.approx(0.95, abs=0.03)
+
+
+def test_taking_a_given_treatment_away_is_the_inverse_of_giving_it() -> None:
+    """Where all had it, the hazards without it give the recorded ones back; where none had, they are the recorded."""
+    recorded = _hazards(0.03, 0.02)
+    untreated = without_given(recorded, 1.0)
+    assert np.allclose(untreated.cancer * math.exp(CANCER.mean), recorded.cancer)
+    assert np.allclose(untreated.other * math.exp(OTHER.mean), recorded.other)
+    assert np.array_equal(without_given(recorded, 0.0).cancer, recorded.cancer)
+    assert cancer_share(untreated, 5.0) > cancer_share(recorded, 5.0)
 
 
 def test_simulated_deaths_follow_their_hazards() -> None:
