@@ -214,8 +214,8 @@ def _for_the_twin(sent: _Sent) -> _Sent:
 
     def other(written: str) -> str:
         turned = written.replace("apatient-", "bpatient-")
-        # an assessment's id is 32 hexadecimal digits: another one of the same form
-        return re.sub(r"\b((?:ra|cp|prov|dev)-)([0-9a-f])([0-9a-f]{31})", _turned, turned)
+        # an assessment's id is 32 hexadecimal digits: another one of the same form; the Device is shared and there
+        return re.sub(r"\b((?:ra|cp|pv|di|gr|task|tk|rv)-)([0-9a-f])([0-9a-f]{31})", _turned, turned)
 
     content = other(sent.content.decode()).encode() if sent.content else b""
     headers = tuple((name, value) for name, value in sent.headers if name.lower() != "content-length")
