@@ -212,7 +212,11 @@ def _settings(mode: OutputMode, folder: Path, *, named: bool = True) -> Settings
             "mode": mode.value,
             "fhir": {"base_url": "https://ehr.example/fhir"},
             "cohort": {"patients": ["Patient/p1"]},
-            "store": {"url": f"sqlite:///{folder}/adjuvant.db", "folder": str(folder)},
+            "store": {
+                "url": f"sqlite:///{folder}/adjuvant.db",
+                "folder": str(folder),
+                "key_file": str(folder / "site.key"),
+            },
             **({"model": {"folder": str(simulated_bundle())}} if named else {}),
         }
     )
