@@ -27,7 +27,7 @@ from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, DeadLetter, Skipped
 from adapter.engine.queue import STEPS, CaseQueue, Checkpoint, QueueOptions, Transaction
 from adapter.engine.steps import RetryPolicy, attempt
-from adapter.errors import PeerUnavailable
+from adapter.errors import PeerUnavailable, StoreUnavailable
 from adapter.pipeline.watch import enqueue_open_cases
 from adapter.pipeline.work import give_up
 from adapter.store.database import open_database
@@ -100,6 +100,15 @@ def _no_answer() -> None:
     raise PeerUnavailable("p0's archive")
 
 
+def _goes_on(queue: CaseQueue, ledger: Ledger) -> bool:
+    """Look for work as the service does, which a database that is away does not end; whether there is some."""
+    try:
+        enqueue_open_cases(queue, ledger, lambda case: give_up(case, ledger))
+        return bool(ledger.unsettled_cases()) or not queue.wait_until_idle(0.2)
+    except StoreUnavailable:
+        return True
+
+
 def main() -> None:
     """Ask for every patient once, run until nothing waits or SIGTERM comes; print what held at the end."""
     folder, patients, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
@@ -119,8 +128,7 @@ def main() -> None:
         if first:
             for number in range(patients):
                 ledger.request(PatientId(f"p{number}"))
-        while not stopping.is_set() and (ledger.unsettled_cases() or not queue.wait_until_idle(0.2)):
-            enqueue_open_cases(queue, ledger, lambda case: give_up(case, ledger))
+        while not stopping.is_set() and _goes_on(queue, ledger):
             stopping.wait(0.2)
     engine.dispose()
     sys.stdout.write("stopped\n" if stopping.is_set() else "idle\n")
