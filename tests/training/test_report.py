@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("torch", reason="torch is in .venv-train only: make test-train")
 
 from training.postoperative_contract import postoperative_contract  # after the skip
-from training.report import Gate, model_card
+from training.report import Gate, model_card, reasons
 
 _ATTRIBUTES = 31  # ONC HTI-1, 170.315(b)(11)
 
@@ -25,6 +25,14 @@ _ATTRIBUTES = 31  # ONC HTI-1, 170.315(b)(11)
 def test_a_gate_says_whether_it_is_met(gate: Gate, row: str) -> None:
     """On either side of the bar, and what is no number meets none."""
     assert gate.row == row
+
+
+def test_a_reason_is_given_for_a_gate_that_is_missed_and_for_no_other() -> None:
+    """Breach: a bar that is met after all still excused on the page."""
+    name = "OS at 2 years, calibration slope"
+    missed, met = (Gate(name=name, low=0.9, high=1.1, landmark=value) for value in (1.2, 1.0))
+    assert [line.startswith(f"- {name}: ") for line in reasons([missed])] == [True]
+    assert list(reasons([met])) == []
 
 
 def test_the_card_has_every_attribute_and_quotes_only_what_was_measured() -> None:
