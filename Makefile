@@ -66,7 +66,7 @@ train: train-setup  ## train the shipped bundle again from ADJUVANT_DATA, some m
 train-image: train-setup  ## train the demo's simulated image model again, some minutes; docs/image_branch.md
 	.venv-train/bin/python -m training.simulated_images --out inference/bundles/postoperative-simulated-image-0.1.0 $(ARGS)
 
-evaluate: train-setup  ## cross-validate against every baseline and write docs/evaluation.md, under an hour
+evaluate: train-setup  ## cross-validate against every baseline and write docs/evaluation.md, some hours on two cores
 	.venv-train/bin/python -m training.evaluate --data "$(ADJUVANT_DATA)" $(ARGS)
 
 evidence: train-setup  ## studies beside the shipped model: other cohorts, images, dynamics, treatment; docs/evaluation/
