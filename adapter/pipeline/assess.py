@@ -68,6 +68,8 @@ def retrieve(case_file: CaseFile, ports: Ports) -> StepResult:
 
 def conclude(case_file: CaseFile, ports: DecisionPorts) -> StepResult:
     """Steps 11 to 18: forecast, proposal and transaction, sealed; or the transaction that says why there are none."""
+    # the service may have been upgraded since the record was gathered: a replay needs what decided
+    case_file = replace(case_file, practice=ports.practice.digest, model=ports.predictor.identity.digest)
     try:
         decision = decided(case_file, ports)
     except (UnusableInput, InvalidForecast) as error:
@@ -137,7 +139,10 @@ def _sealed(series: SeriesOnDisk, files: CaseFiles) -> SeriesFile:
 
 
 def _described_or_refused(series: SeriesFile, ports: DecisionPorts) -> ImageDescriptors | Quarantined:
-    """A series of which no volume can be made is no reason to leave the patient without a forecast, and is named."""
+    """A series of which no volume can be made is no reason to leave the patient without a forecast, and is named.
+
+    Raises Unreadable for a damaged file: then we do not hold what the archive holds, and the case abstains.
+    """
     try:
         return _described(series, ports)
     except tuple(_NO_VOLUME) as error:

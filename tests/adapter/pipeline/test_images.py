@@ -191,6 +191,12 @@ def test_a_forecast_from_an_image_replays_to_the_same_bytes(rooms: Rooms, imaged
     assert replay(conclude(imaged, rooms.ports).case_file, rooms.ports).identical
 
 
+def test_a_case_gathered_before_an_upgrade_replays_by_what_decided_it(rooms: Rooms, imaged: CaseFile) -> None:
+    """The record was read under another practice and model; the case file names those that made the forecast."""
+    earlier = replace(imaged, practice="0" * 64, model="0" * 64)
+    assert replay(conclude(earlier, rooms.ports).case_file, rooms.ports).identical
+
+
 @pytest.mark.parametrize("mode", [OutputMode.RESEARCH, OutputMode.LIVE])
 def test_the_simulated_bundle_is_refused_outside_demo_mode(mode: OutputMode, tmp_path: Path) -> None:
     """However it is named in the settings."""
