@@ -25,7 +25,7 @@ ALL_FAULTS = tuple(f"F-{number:02d}" for number in range(1, 51))
 
 _HEAD = """# Reliability: every fault, what happens, and the evidence
 
-Written by `make reliability` from the results of the tests that carry the fault's number; not by hand. A test that was
+Written by `make reliability` from the results of the tests that carry the fault's number. A test that was
 skipped says so, with its count: it proves nothing on the machine that skipped it. `tests/faults/faults.toml` holds the
 sentences and, for what cannot happen here, the reasons.
 
@@ -41,11 +41,9 @@ every schedule the servers' own contents are compared with what one undisturbed 
 nothing twice, nobody else's, every case ended, nothing left in plain. A failed schedule is printed with the command
 that repeats it. Twenty cycles run in `make test`.
 
-Seen so far, on a shared and overloaded machine: `make chaos CYCLES=60 SEED=7`, lost 0, duplicates 0, wrong patient 0,
-and one violation, a worker that could not start because its code was edited meanwhile. One schedule of many faults
-(`--faults many --cycles 3 --seed 21 --database sqlite`) held; three earlier ones failed (two under libfaketime).
-`--peers real` has not been run to a judgement. The bars of 1,000 cycles and 200 schedules are open.
+Long runs are written down by hand in `tests/faults/long_runs.toml`, each with its last line:
 
+RUNS
 ## Why a worker may die ten times
 
 The list asks for three tries of a patient who crashes whatever looks at them. That is what a decision gets: it runs
@@ -102,13 +100,20 @@ def marked_faults(folder: Path) -> Iterator[str]:
                 yield from (str(argument.value) for argument in node.args if isinstance(argument, ast.Constant))
 
 
+def read_long_runs() -> str:
+    """The table of what was run by hand."""
+    runs = tomllib.loads((_HERE / "long_runs.toml").read_text(encoding="utf-8"))["run"]
+    rows = [f"| {run['day']} | `{run['command']}` | {run['result']} |" for run in runs]
+    return "\n".join(["| day | command | result |", "|---|---|---|", *rows])
+
+
 def render(faults: Iterable[Fault], faults_of: Mapping[str, tuple[str, ...]], outcomes: Mapping[str, str]) -> str:
     """The page."""
     lines = ["| fault | | what happens here | evidence |", "|---|---|---|---|"]
     for row in faults:
         evidence = _evidence([test for test, marked in faults_of.items() if row.id in marked], outcomes)
         lines.append(f"| {row.id} | {row.fault} | {row.here} | {evidence if row.evidence else 'cannot happen here'} |")
-    return _HEAD + "\n".join(lines) + "\n" + _TAIL
+    return _HEAD + "\n".join(lines) + "\n" + _TAIL.replace("RUNS", read_long_runs())
 
 
 def _evidence(tests: Iterable[str], outcomes: Mapping[str, str]) -> str:
