@@ -15,7 +15,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapter.dicom.pacs import Pacs
 from adapter.domain.outcome import Case, Delivered
 from adapter.domain.risk import Outcome
 from adapter.fhir.client import FhirClient
@@ -145,8 +144,8 @@ def test_the_ct_came_whole_and_only_encrypted(walk: Walk, rooms: Rooms) -> None:
     series = unseal(rooms.store.vault.recall(digest), SeriesFile)
     assert (series.ref.modality, len(series.files)) == ("CT", SLICES)
     assert walk.kept.image_notes == ()
-    assert isinstance(rooms.ports.archive, Pacs)
-    assert rooms.ports.archive.unsolicited == 0
+    assert rooms.archive is not None
+    assert rooms.archive.unsolicited == 0
     assert list((rooms.settings.store.folder / "inbox").rglob("*.dcm")) == []
 
 
