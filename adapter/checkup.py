@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from adapter.errors import AdjuvantError
+from adapter.domain.record import RawResource
+from adapter.errors import AdjuvantError, BadSettings
 from adapter.fhir.cohort import find_members
 from adapter.fhir.delivery import OutputMode, unverified_codes
 from adapter.pipeline.practice import Practice
@@ -13,6 +14,9 @@ from adapter.rooms import build_archive, build_client, build_cohort, build_pract
 from adapter.settings import Settings
 from adapter.store.database import StoreLock, open_database
 from adapter.store.vault import create_site_key
+
+# only a C-MOVE of a patient's images would tell
+_NOT_TRIED = "not tried: whether the archive knows our AE title and port as a move destination"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +86,11 @@ def _ehr(settings: Settings) -> str:
 
 def _cohort(settings: Settings) -> str:
     with build_client(settings) as client:
-        members = find_members(client, build_cohort(settings.cohort), changed_since=None)
-    return f"{len(members)} patients"
+        members = sorted(find_members(client, build_cohort(settings.cohort), changed_since=None))
+        first = next(iter(members), None)
+        if first is not None and not isinstance(client.read("Patient", first), RawResource):
+            raise BadSettings(f"cohort: the EHR has no Patient/{first}, the first of {len(members)}")
+    return f"{len(members)} patients" + ("" if first is None else f"; the first, Patient/{first}, can be read")
 
 
 def _pacs(settings: Settings) -> str:
@@ -92,7 +99,7 @@ def _pacs(settings: Settings) -> str:
         return "not configured: the service works without images"
     if StoreLock.is_held(settings.store.folder):
         archive.check()
-        return "C-ECHO, C-FIND and C-MOVE offered; the running service listens"
+        return f"C-ECHO, C-FIND and C-MOVE offered; the running service listens; {_NOT_TRIED}"
     with archive:
         archive.check()
-        return f"C-ECHO, C-FIND and C-MOVE offered; our Storage SCP listens on port {archive.port}"
+        return f"C-ECHO, C-FIND and C-MOVE offered; our Storage SCP listens on port {archive.port}; {_NOT_TRIED}"

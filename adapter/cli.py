@@ -73,6 +73,7 @@ from adapter.sandbox.patients import simulate_courses
 from adapter.service import Role, Service
 from adapter.settings import EXAMPLE, Settings, load_settings
 from adapter.store.backup import Manifest, restore_backup, take_backup
+from adapter.store.cases import STATES
 from adapter.store.database import StoreLock
 from adapter.store.ledger import DELIVERED, Ledger, LedgerEntry
 from adapter.store.vault import key_fingerprint, read_site_key
@@ -406,8 +407,10 @@ def cases_list(
     as_json: AsJson = False,
 ) -> None:
     """Cases, newest first."""
+    if state is not None and state not in STATES:
+        raise BadSettings(f"--state {state}: a case is one of {', '.join(STATES)}")
     with opened_ledger(load_settings(config)) as ledger:
-        entries = ledger.list_cases(state=state, patient_id=patient)
+        entries = ledger.list_cases(state=state, patient_id=patient and patient.removeprefix("Patient/"))
     if as_json:
         print_json({"cases": [case_row(entry) for entry in entries]})
     else:
@@ -420,7 +423,7 @@ def cases_show(case: Annotated[str, typer.Argument(help="The case id, patient:re
     with opened_ledger(load_settings(config)) as ledger:
         entry = ledger.find_case(case)
     if entry is None:
-        raise UnknownCase(f"no case {case}")
+        raise UnknownCase(f"no case {case}: an id is patient:revision, as `cases list` shows it")
     print_json(case_in_full(entry))
 
 

@@ -20,6 +20,7 @@ WAITING, RUNNING = "waiting", "running"
 DELIVERED, ABSTAINED, SKIPPED, DEAD_LETTER = "delivered", "abstained", "skipped", "dead-letter"
 OPEN = (WAITING, RUNNING)
 TERMINAL = (DELIVERED, ABSTAINED, SKIPPED, DEAD_LETTER)
+STATES = (*OPEN, *TERMINAL)
 _LONGEST_REASON, _LONGEST_DETAIL = 80, 500
 _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 

@@ -20,6 +20,7 @@ from adapter.store.cases import (
     OPEN,
     RUNNING,
     SKIPPED,
+    STATES,
     TERMINAL,
     WAITING,
     begin_step,
@@ -144,7 +145,7 @@ class Ledger:
         """How many cases are waiting, running, and in each terminal state."""
         with store_session(self._engine) as session:
             found = dict(session.exec(select(CaseRow.state, func.count()).group_by(CaseRow.state)).all())
-        return {state: found.get(state, 0) for state in (*OPEN, *TERMINAL)}
+        return {state: found.get(state, 0) for state in STATES}
 
     def oldest_waiting(self) -> datetime | None:
         """When the case that waits longest was asked for; None where nothing waits."""

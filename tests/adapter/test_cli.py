@@ -230,3 +230,22 @@ def test_records_are_compared_on_request(site: Path, hospital: SandboxHospital) 
     again = _run("reconcile", "--config", site)
     assert again.returncode == 0
     assert "0 records compared, 0 differ, 2 have an open case" in again.stdout
+
+
+def test_a_state_that_no_case_has_is_refused(site: Path) -> None:
+    """A misspelt state must not look like a quiet night."""
+    done = _run("cases", "list", "--state", "deadletter", "--config", site)
+    assert done.returncode == 2
+    assert "dead-letter" in done.stderr
+
+
+def test_check_looks_whether_the_first_patient_is_there(site: Path) -> None:
+    """A cohort of patients whom the EHR does not have is no cohort; what nobody could try is said."""
+    fine = _run("check", "--config", site)
+    assert fine.returncode == 0, fine.stdout
+    assert "Patient/patient-01, can be read" in fine.stdout
+    assert "not tried: whether the archive knows our AE title" in fine.stdout
+    site.write_text(site.read_text().replace("Patient/patient-01", "Patient/nobody"))
+    wrong = _run("check", "--config", site)
+    assert wrong.returncode == 1
+    assert "the EHR has no Patient/nobody" in wrong.stdout
