@@ -9,7 +9,8 @@
     │   ├── UnknownOutcome       a write was sent and its reply was lost
     │   ├── VersionConflict      somebody else wrote the resource first
     │   ├── SeriesIncomplete     the archive owes images; when the attempts are over the case abstains
-    │   └── StoreUnavailable     our own disk is full or cannot be written now
+    │   ├── StoreUnavailable     our own disk is full or cannot be written now
+    │   └── Overtaken            another of our processes went on with the same work: leave it to that one
     ├── BadData              a data steward looks: the case is settled with this reason
     │   ├── BadIdentifier        an id, UID or AE title outside its standard's grammar
     │   ├── MalformedResource    not the JSON or the resource it claims to be
@@ -99,6 +100,10 @@ class SeriesIncomplete(Transient):
 
 class StoreUnavailable(Transient):
     """Our own disk is full or cannot be written now; nothing half written is left."""
+
+
+class Overtaken(Transient):
+    """Another of our processes went on with the same work; nothing was written, and it is left to that one."""
 
 
 class BadData(AdjuvantError):

@@ -112,10 +112,10 @@ class Reconciler:
                     result.interrupted = "stopped"
                     return result
                 begun = self._compare(member, begun, result)
+            self._book.end(begun, clock())
         except Transient as error:
             result.interrupted = f"{type(error).__name__}: {error}"
             return result
-        self._book.end(begun.name, clock())
         return result
 
     def _part_from_leavers(self, members: Iterable[PatientId]) -> list[PatientId]:

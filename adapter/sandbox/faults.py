@@ -24,7 +24,7 @@ class FhirFaults:
     connection is cut before the reply. dropped_parameters: search parameters ignored and absent from `self`.
     duplicate_entries: the last entry of a page comes again on the next. outcome_entry: each page carries an
     OperationOutcome with search.mode outcome. bad_entry: each first page carries an entry that is no resource.
-    html_page: a search answers 200 with an HTML error page. down: every request answers 500.
+    html_page: a search answers 200 with an HTML error page. down: every request answers 500. forbidden: every one 403.
     """
 
     link_style: LinkStyle = LinkStyle.HAPI
@@ -45,3 +45,4 @@ class FhirFaults:
     lost_replies: int = 0
     delay_seconds: float = 0.0
     down: bool = False
+    forbidden: bool = False

@@ -132,6 +132,8 @@ class FhirServer:
             body = await request.body()
             if self.faults.down:
                 return Response(status_code=500)
+            if self.faults.forbidden:
+                return Response(status_code=403)
             try:
                 response = handle(request, body)
             except Refused as refusal:

@@ -19,10 +19,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import Conninfo
 from sqlalchemy import URL, create_engine, inspect, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from adapter.errors import BadStore, StoreUnavailable
+from adapter.store.tables import CaseRow
 from adapter.store.vault import case_file_paths
 
 _FORMAT = 1
@@ -30,7 +34,8 @@ _MANIFEST, _DATABASE, _VAULT = "manifest.json", "database", "vault"
 _PIECE_BYTES = 2**20
 _PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
 _UNFINISHED = "restore.unfinished"
-_DUMP_SECONDS = 3600.0
+_TOOL_SECONDS = 3600.0
+_BESIDE = ("-wal", "-shm", "-journal")  # Source: SQLite, temporary files used by SQLite, sections 2.1 to 2.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +76,9 @@ def take_backup(url: str, vault: Path, destination: Path, *, key: str, at: datet
         partial.rename(destination)
         _sync_folder(destination.parent)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise StoreUnavailable(f"the backup cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # there only where it did not get its name
     return manifest
 
 
@@ -102,16 +108,25 @@ def restore_backup(source: Path, url: str, folder: Path, vault: Path, *, key: st
         raise BadStore(f"{source} was sealed under another site key (fingerprint {manifest.key})")
     if manifest.database != target.get_backend_name():
         raise BadStore(f"{source} holds a {manifest.database} database, store.url names {target.get_backend_name()}")
-    _require_empty(target, vault, manifest)
+    begun = _is_begun(folder, source)
+    loaded = begun and _is_loaded(target, manifest)
+    if not loaded:
+        _require_no_database(target)
+    _require_nothing_beside(target)
+    _require_no_other_case_files(vault, manifest)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _UNFINISHED).touch()
+        if not begun:  # never written twice: cut between, it would no longer say what is loaded
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(folder / _UNFINISHED, _digest(source / _MANIFEST).encode())
+            _sync_folder(folder)
         for name in sorted(manifest.files.keys() - {_DATABASE}):
             place = vault / Path(name).relative_to(_VAULT)
             place.parent.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_FOLDER)
             _copy_whole(source / name, place)
-        _load(target, source / _DATABASE)  # last: it names the case files
+        if not loaded:
+            _load(target, source / _DATABASE)  # last: it names the case files
         (folder / _UNFINISHED).unlink()
+        _sync_folder(folder)
     except OSError as error:
         raise StoreUnavailable(f"the backup cannot be restored: {error.strerror}") from error
     return manifest
@@ -166,20 +181,46 @@ def _load(url: URL, dump: Path) -> None:
 
 
 def _run_tool(name: str, url: URL, arguments: list[str]) -> None:
-    """One of PostgreSQL's own programs; the password goes by its environment, where no list of processes shows it."""
+    """One of PostgreSQL's own programs; the password goes by its environment, where no list of processes shows it.
+
+    Raises BadStore where it fails, StoreUnavailable where it does not end.
+    """
     program = shutil.which(name)
     if program is None:
         raise BadStore(f"{name} is not installed: PostgreSQL's client programs are needed")
-    plain = url.set(drivername="postgresql", password=None, query={}).render_as_string()
-    finished = subprocess.run(  # noqa: S603 (a program of PostgreSQL, an address of the configuration)
-        [program, f"--dbname={plain}", *arguments],
-        env={"PGPASSWORD": url.password} if url.password else {},
-        capture_output=True,
-        timeout=_DUMP_SECONDS,
-        check=False,
-    )
+    connection, password = _connection(url)
+    try:
+        finished = subprocess.run(  # noqa: S603 (a program of PostgreSQL, an address of the configuration)
+            [program, f"--dbname={connection}", *arguments],
+            env={"PGPASSWORD": password} if password else {},
+            capture_output=True,
+            timeout=_TOOL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        # without its cause, which says the whole command line
+        raise StoreUnavailable(f"{name} did not end within {_TOOL_SECONDS:g} seconds") from None
     if finished.returncode != 0:
         raise BadStore(f"{name} ended with code {finished.returncode}")  # what it says may hold a row
+
+
+def _connection(url: URL) -> tuple[str, str | None]:
+    """What the service's own driver would tell libpq, TLS and sockets too; and apart from it the password.
+
+    What the environment says is told as well: the program gets none but the password.
+    """
+    _, named = url.set(drivername="postgresql+psycopg").get_dialect()().create_connect_args(url)
+    environment = {
+        option.keyword.decode(): option.val.decode()
+        for option in Conninfo.get_defaults()
+        if option.envvar and option.val and option.val != option.compiled
+    }
+    told = {**environment, **named}
+    password = told.pop("password", None)
+    try:
+        return make_conninfo(**told), password
+    except ProgrammingError as error:
+        raise BadStore("store.url says something that PostgreSQL's programs do not know") from error
 
 
 def _parsed(url: str) -> URL:
@@ -197,13 +238,40 @@ def _parsed(url: str) -> URL:
 # ---- what is there
 
 
-def _require_empty(url: URL, vault: Path, manifest: Manifest) -> None:
-    """Nothing may be lost by a restore: no database, and no case file that is not of this backup."""
+def _is_begun(folder: Path, source: Path) -> bool:
+    """Whether a restore of this very backup was cut here."""
+    try:
+        return (folder / _UNFINISHED).read_text() == _digest(source / _MANIFEST)
+    except FileNotFoundError:
+        return False
+
+
+def _is_loaded(url: URL, manifest: Manifest) -> bool:
+    """Whether the cut restore had come to its end: a file gets its name, and PostgreSQL its tables, all at once."""
+    if url.get_backend_name() == "sqlite":
+        place = Path(url.database or "")
+        return place.is_file() and _digest(place) == manifest.files[_DATABASE]
+    return CaseRow.__tablename__ in _tables(url)
+
+
+def _require_no_database(url: URL) -> None:
     if url.get_backend_name() == "sqlite":
         if Path(url.database or "").exists():
             raise BadStore(f"there is a database at {url.database}: a backup is restored on an empty machine")
     elif _tables(url):
         raise BadStore("the database has tables already: a backup is restored into an empty one")
+
+
+def _require_nothing_beside(url: URL) -> None:
+    """What a SQLite database of this name left behind would be played back into the restored one."""
+    if url.get_backend_name() != "sqlite":
+        return
+    for left in (Path(f"{url.database}{ending}") for ending in _BESIDE):
+        if left.exists():
+            raise BadStore(f"{left} is left of another database and would be read into this one: move it away")
+
+
+def _require_no_other_case_files(vault: Path, manifest: Manifest) -> None:
     known = {Path(name).name for name in manifest.files}
     if any(path.name not in known for path in case_file_paths(vault)):
         raise BadStore(f"{vault} holds case files that are not of this backup")

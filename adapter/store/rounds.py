@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Delete, Engine, delete
+from sqlalchemy import ColumnElement, Delete, Engine, Executable, delete, update
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case
-from adapter.errors import StoreUnavailable
+from adapter.errors import Overtaken
 from adapter.store.cases import request_case
 from adapter.store.database import store_session
 from adapter.store.tables import RememberedRow
@@ -27,6 +28,11 @@ class Round:
     name: str
     after: str
 
+    @property
+    def content(self) -> str:
+        """How it is stored."""
+        return f"{self.name} {self.after}"
+
 
 class RoundBook:
     """One feed's comparisons, remembered across restarts."""
@@ -39,8 +45,9 @@ class RoundBook:
     def begin(self, name: str) -> Round | None:
         """The round to go on with: the one that is not finished, else the named one; None when that was finished.
 
-        Beginning twice does nothing.
+        Beginning twice does nothing. Raises Overtaken where another process begins at the same moment.
         """
+        fresh = Round(name=name, after="")
         with store_session(self._engine) as session:
             found = self._read(session, _ROUND, _CURRENT)
             if found is not None:
@@ -49,31 +56,34 @@ class RoundBook:
             last = self._read(session, _ROUND, _LAST)
             if last is not None and last.partition(" ")[0] == name:
                 return None
-            self._write(session, _ROUND, _CURRENT, f"{name} ")
-            session.commit()
-        return Round(name=name, after="")
+            session.add(RememberedRow(feed=self._feed, kind=_ROUND, key=_CURRENT, content=fresh.content))
+            try:
+                session.commit()
+            except IntegrityError as error:
+                raise _overtaken() from error
+        return fresh
 
     def compared(
         self, begun: Round, member: PatientId, digest: str, patient_id: PatientId, *, ask: bool
     ) -> Case | None:
         """In one transaction: remember what the record was, ask for a new look where wanted, and how far we are.
 
-        begun: the round as this process last left it. Raises StoreUnavailable where another process went on with it.
+        begun: the round as this process last left it. Raises Overtaken where another process went on with it.
         """
+        further = Round(name=begun.name, after=member)
         with store_session(self._engine) as session:
-            if self._read(session, _ROUND, _CURRENT) != f"{begun.name} {begun.after}":
-                raise StoreUnavailable("another process goes on with this comparison")
+            # first, and as one statement: whoever comes at the same moment waits here, and then finds it changed
+            self._take(session, update(RememberedRow).where(*self._as_left(begun)).values(content=further.content))
             case = request_case(session, patient_id) if ask else None
             self._write(session, _DIGEST, patient_id, digest)
-            self._write(session, _ROUND, _CURRENT, f"{begun.name} {member}")
             session.commit()
         return case
 
-    def end(self, name: str, at: datetime) -> None:
-        """The round is finished."""
+    def end(self, begun: Round, at: datetime) -> None:
+        """The round is finished. begun: as this process last left it. Raises Overtaken as `compared` does."""
         with store_session(self._engine) as session:
-            session.execute(self._rows(_ROUND, [_CURRENT]))
-            self._write(session, _ROUND, _LAST, f"{name} {at.isoformat(timespec='seconds')}")
+            self._take(session, delete(RememberedRow).where(*self._as_left(begun)))
+            self._write(session, _ROUND, _LAST, f"{begun.name} {at.isoformat(timespec='seconds')}")
             session.commit()
 
     def ended(self) -> datetime | None:
@@ -94,6 +104,16 @@ class RoundBook:
             session.execute(self._rows(_DIGEST, people))
             session.commit()
 
+    def _take(self, session: Session, change: Executable) -> None:
+        changed = session.connection().execute(change)
+        if changed.rowcount == 0:
+            raise _overtaken()
+
+    def _as_left(self, begun: Round) -> tuple[ColumnElement[bool], ...]:
+        """Our row, as long as nobody else has written it."""
+        row = {"feed": self._feed, "kind": _ROUND, "key": _CURRENT, "content": begun.content}
+        return tuple(getattr(RememberedRow, name) == value for name, value in row.items())
+
     def _rows(self, kind: str, keys: Iterable[str]) -> Delete:
         of_kind = (col(RememberedRow.feed) == self._feed, col(RememberedRow.kind) == kind)
         return delete(RememberedRow).where(*of_kind, col(RememberedRow.key).in_(list(keys)))
@@ -104,3 +124,7 @@ class RoundBook:
 
     def _write(self, session: Session, kind: str, key: str, content: str) -> None:
         session.merge(RememberedRow(feed=self._feed, kind=kind, key=key, content=content))
+
+
+def _overtaken() -> Overtaken:
+    return Overtaken("another process goes on with this comparison")

@@ -1,8 +1,9 @@
-"""Debian's PostgreSQL in a temporary folder, on a loopback port of its own."""
+"""Debian's PostgreSQL in a temporary folder, on a loopback port of its own, which lets nobody in without a password."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -18,7 +19,7 @@ _VERSIONS = Path("/usr/lib/postgresql")  # Debian: one folder for each major ver
 
 @dataclass(frozen=True, slots=True)
 class Postgresql:
-    """A running cluster. url: for SQLAlchemy with psycopg 3, database `postgres`."""
+    """A running cluster. url: for SQLAlchemy with psycopg 3, with its password, database `postgres`."""
 
     url: str
     process: Process
@@ -43,13 +44,16 @@ def start_postgresql(logs: Path) -> Postgresql:
     cluster = folder / "cluster"
     if user:
         shutil.chown(folder, user)
-    arguments = ["--username", "adjuvant", "--auth", "trust", "--no-sync", "--pgdata", str(cluster)]
+    password = secrets.token_hex(16)
+    (folder / "password").write_text(password)
+    owner = ["--username", "adjuvant", "--auth", "scram-sha-256", "--pwfile", str(folder / "password")]
+    arguments = [*owner, "--no-sync", "--pgdata", str(cluster)]
     subprocess.run([str(programs / "initdb"), *arguments], check=True, capture_output=True, user=user, cwd=folder)
     port = free_port()
     settings = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
     command = [str(programs / "postgres"), "-D", str(cluster), "-p", str(port), *settings]
     process = Process(command, logs / "postgresql.log", user=user, folder=folder)
-    url = f"postgresql+psycopg://adjuvant@127.0.0.1:{port}/postgres"
+    url = f"postgresql+psycopg://adjuvant:{password}@127.0.0.1:{port}/postgres"
     process.wait_until(lambda: _serves(url), 30, "PostgreSQL")
     return Postgresql(url, process, folder)
 

@@ -13,7 +13,6 @@ from sqlalchemy import Engine
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, DeadLetter, Skipped, Watermark
-from adapter.errors import AccessRefused
 from adapter.fhir.changes import Remembered, fetch_changes
 from adapter.fhir.client import FhirClient
 from adapter.fhir.cohort import Cohort, PatientList, SelectCohort
@@ -221,13 +220,9 @@ def test_a_round_that_was_cut_goes_on_where_it_was(site: Site) -> None:
     assert site.reconciler().reconcile("2026-03-02", lambda: site.now) is None
 
 
-def test_a_lost_permission_makes_no_case_for_anybody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_permission_makes_no_case_for_anybody(site: Site) -> None:
     """403 for every record is the administrator's affair, not a thousand dead letters."""
-
-    def refuse(*_: object) -> None:
-        raise AccessRefused("403")
-
-    monkeypatch.setattr("adapter.pipeline.reconcile.fetch_record", refuse)
+    site.server.faults = FhirFaults(forbidden=True)
     result = site.night()
     assert (result.refused, result.compared, result.found) == (3, 0, [])
 
@@ -283,5 +278,5 @@ def test_two_workers_do_not_compare_the_same_night_twice(site: Site) -> None:
     assert ours is not None
     assert theirs is not None
     assert (ours.compared, theirs.compared) == (0, 3)
-    assert "another process" in ours.interrupted
+    assert ours.interrupted == "Overtaken: another process goes on with this comparison"
     assert site.reconciler().reconcile("night", lambda: site.now) is None

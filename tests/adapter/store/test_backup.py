@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import Engine, create_engine, text
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Skipped
-from adapter.errors import BadStore
+from adapter.errors import BadStore, StoreUnavailable
 from adapter.store.backup import Manifest, read_manifest, require_restored, restore_backup, take_backup
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
 from adapter.store.vault import Vault, key_fingerprint
+from tests.peers.postgresql import Postgresql
 
 _NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _KEY = bytes(32)
@@ -199,24 +206,152 @@ def test_a_restore_takes_nothing_away(site: Site, empty: Empty, tmp_path: Path) 
         restore_backup(tmp_path / "backup", "postgresql://x@127.0.0.1:1/x", tmp_path, tmp_path / "v", key=_PRINT)
 
 
+# killed by the kernel, in a process of its own, as it is about to do the named thing to the named file
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from adapter.store.backup import restore_backup
+
+source, url, folder, key, deed, name = sys.argv[1:]
+
+def watch(event, arguments):
+    if event == deed and any(str(one).endswith(name) for one in arguments):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+restore_backup(Path(source), url, Path(folder), Path(folder) / "vault", key=key)
+"""
+
+
+def _kill_a_restore(source: Path, empty: Empty, deed: str, name: str) -> None:
+    arguments = [str(source), empty.url, str(empty.folder), _PRINT, deed, name]
+    killed = subprocess.run([sys.executable, "-c", _KILLED, *arguments], check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("deed", "name"),
+    [("os.rename", "/adjuvant.db"), ("os.remove", "/restore.unfinished")],
+    ids=["before the database is there", "when all is there but said"],
+)
 def test_a_cut_restore_is_repeated_and_no_service_starts_before(
-    site: Site, empty: Empty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, empty: Empty, tmp_path: Path, deed: str, name: str
 ) -> None:
-    """The database comes last: killed before that, the store is refused by name and the same restore goes through."""
+    """Killed before or after the database came: the store is refused by name and the same restore goes through."""
     site.back_up(tmp_path / "backup")
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr("adapter.store.backup._load", die)
-        with pytest.raises(KeyboardInterrupt):
-            empty.restore(tmp_path / "backup")
+    _kill_a_restore(tmp_path / "backup", empty, deed, name)
     with pytest.raises(BadStore, match="was not finished"):
         require_restored(empty.folder)
     empty.restore(tmp_path / "backup")
     require_restored(empty.folder)
     assert empty.cases() == ["p1:1"]
+
+
+@pytest.mark.real
+@pytest.mark.timeout(300)
+def test_a_cut_restore_is_repeated_on_postgresql(
+    site: Site, empty: Empty, tmp_path: Path, postgresql: Postgresql
+) -> None:
+    """With a password; and what was loaded is left as it is, because others may work on it already."""
+    server = create_engine(postgresql.url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        for name in ("saved", "restored"):
+            connection.execute(text(f"create database {name}"))
+    server.dispose()
+    base = postgresql.url.rpartition("/")[0]
+    engine = open_database(f"{base}/saved")
+    Ledger(engine, lambda: _NOW).request(PatientId("p1"))
+    engine.dispose()
+    take_backup(f"{base}/saved", site.folder / "vault", tmp_path / "backup", key=_PRINT, at=_NOW)
+    empty.url = f"{base}/restored"
+    _kill_a_restore(tmp_path / "backup", empty, "os.remove", "/restore.unfinished")
+    engine = open_database(empty.url)
+    Ledger(engine, lambda: _NOW).request(PatientId("p2"))
+    engine.dispose()
+    empty.restore(tmp_path / "backup")
+    require_restored(empty.folder)
+    assert empty.cases() == ["p1:1", "p2:1"]
+    with pytest.raises(BadStore, match="has tables already"):
+        empty.restore(tmp_path / "backup")
+
+
+def test_a_cut_restore_makes_no_way_for_another_database(site: Site, empty: Empty, tmp_path: Path) -> None:
+    """What came to its place meanwhile, or another backup, is not taken for what the cut restore had loaded."""
+    site.back_up(tmp_path / "backup")
+    empty.folder.mkdir()
+    (empty.folder / "adjuvant.db.partial").mkdir()  # where the copy of the database would be written
+    with pytest.raises(StoreUnavailable):
+        empty.restore(tmp_path / "backup")
+    (empty.folder / "adjuvant.db.partial").rmdir()
+    (empty.folder / "adjuvant.db").write_bytes(b"of somebody")
+    with pytest.raises(BadStore, match="there is a database at"):
+        empty.restore(tmp_path / "backup")
+    site.settle("p2")
+    site.back_up(tmp_path / "later")
+    shutil.copy(tmp_path / "later" / "database", empty.folder / "adjuvant.db")
+    with pytest.raises(BadStore, match="there is a database at"):
+        empty.restore(tmp_path / "later")
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal"])
+def test_what_another_database_left_beside_is_in_the_way(site: Site, empty: Empty, tmp_path: Path, ending: str) -> None:
+    """SQLite would play it back into the restored database: the old site's rows would come back."""
+    site.back_up(tmp_path / "backup")
+    empty.folder.mkdir()
+    (empty.folder / f"adjuvant.db{ending}").write_bytes(b"of the old site")
+    with pytest.raises(BadStore, match=f"adjuvant.db{ending} is left of another database"):
+        empty.restore(tmp_path / "backup")
+    assert [path.name for path in empty.folder.iterdir()] == [f"adjuvant.db{ending}"]
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pg_dump on the path that is written by the test."""
+    (tmp_path / "programs").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "programs"))
+    path = tmp_path / "programs" / "pg_dump"
+    path.touch(mode=0o700)
+    return path
+
+
+def test_pg_dump_is_told_all_that_the_service_s_driver_is_told(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS is verified as the address, or the environment, says; the password is in the environment and nowhere else."""
+    monkeypatch.setenv("PGSSLROOTCERT", "/etc/ca.pem")
+    monkeypatch.setenv("PGUSER", "somebody")
+    program.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/told\nprintf %s "$PGPASSWORD" > {tmp_path}/secret\n'
+        'while [ "$1" != --file ]; do shift; done\necho dump > "$2"\n'
+    )
+    url = "postgresql+psycopg://reader:s%40cret%25@/cases?host=/run/db&sslmode=verify-full&options=-c%20x%3Dy"
+    take_backup(url, tmp_path / "vault", tmp_path / "backup", key=_PRINT, at=_NOW)
+    told = (tmp_path / "told").read_text().splitlines()
+    named = conninfo_to_dict(told[0].removeprefix("--dbname="))
+    assert named == {
+        "user": "reader",
+        "dbname": "cases",
+        "host": "/run/db",
+        "sslmode": "verify-full",
+        "sslrootcert": "/etc/ca.pem",
+        "options": "-c x=y",
+    }
+    assert (tmp_path / "secret").read_text() == "s@cret%"
+    assert not any("cret%" in one for one in told)
+
+
+def test_a_pg_dump_that_does_not_end_is_waited_for_so_long(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says neither the address nor the user, and nothing half written is left."""
+    program.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
+    monkeypatch.setattr("adapter.store.backup._TOOL_SECONDS", 0.5)
+    user = "reader"
+    with pytest.raises(StoreUnavailable, match="pg_dump did not end") as raised:
+        take_backup(f"postgresql://{user}@db/cases", tmp_path / "v", tmp_path / "backup", key=_PRINT, at=_NOW)
+    assert "reader@" not in "".join(traceback.format_exception(raised.value))
+    assert "user=reader" not in "".join(traceback.format_exception(raised.value))
+    assert [path.name for path in tmp_path.iterdir()] == ["programs"]
 
 
 def test_a_cut_backup_has_no_name_and_does_not_stop_the_next(site: Site, tmp_path: Path) -> None:
@@ -238,6 +373,6 @@ def test_a_damaged_database_is_no_backup(site: Site, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(BadStore, match=r"damaged|cannot be copied"):
         site.back_up(tmp_path / "backup")
-    assert not (tmp_path / "backup").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
     with pytest.raises(BadStore, match="there is no database"):
         take_backup(f"sqlite:///{tmp_path}/none.db", tmp_path / "v", tmp_path / "other", key=_PRINT, at=_NOW)
