@@ -34,6 +34,7 @@
     │   ├── AccessRefused        401, 403, an unknown AE title
     │   ├── UnsupportedPeer      a server that cannot do what the work needs
     │   └── BadStore             a database or vault that is not ours, not whole, or locked
+    │       └── CaseFileGone         not in the vault: it expired, or its patient was forgotten
     └── Defect               the makers act: the case waits as a dead letter
         └── StepCrashed          a step ended its process, hung or ran out of memory three times
 
@@ -196,6 +197,10 @@ class UnsupportedPeer(Misconfigured):
 
 class BadStore(Misconfigured):
     """A database or vault that is not ours, not whole, or held by another service."""
+
+
+class CaseFileGone(BadStore):
+    """A case file that is not in the vault: it expired, or its patient was forgotten. One that is damaged is there."""
 
 
 class Defect(AdjuvantError):

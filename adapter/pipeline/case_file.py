@@ -6,6 +6,7 @@ Everything here is canonical JSON, sealed in the vault by its digest; the durabl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -15,7 +16,7 @@ import msgspec
 from adapter.domain.imaging import SeriesRef
 from adapter.domain.outcome import TransactionBundle
 from adapter.domain.record import RawRecord
-from adapter.errors import BadStore
+from adapter.errors import BadStore, CaseFileGone
 from adapter.pipeline.ports import CaseFiles
 
 
@@ -72,15 +73,23 @@ def stored_bundle(case_file_digest: str, files: CaseFiles) -> TransactionBundle:
 
 
 def reach(case_file_digest: str, files: CaseFiles) -> Iterator[str]:
-    """The digest itself and every digest it leads to: what a case needs to be decided again."""
+    """The digest itself and every digest it leads to: what a case needs to be decided again.
+
+    What is gone leads no further: a backup has not what expired, or was forgotten, while it was taken. Raises BadStore
+    where one is damaged.
+    """
     yield case_file_digest
-    case_file = unseal(files.recall(case_file_digest), CaseFile)
+    try:
+        case_file = unseal(files.recall(case_file_digest), CaseFile)
+    except CaseFileGone:
+        return
     yield case_file.record
     if case_file.bundle is not None:
         yield case_file.bundle
     for series in case_file.series:
         yield series
-        yield from unseal(files.recall(series), SeriesFile).files
+        with suppress(CaseFileGone):
+            yield from unseal(files.recall(series), SeriesFile).files
 
 
 def reached_by(case_file_digests: Iterable[str], files: CaseFiles) -> frozenset[str]:

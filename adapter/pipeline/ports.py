@@ -77,7 +77,7 @@ class CaseFiles(Protocol):
         """As `keep`, for the content of a file of any size."""
 
     def recall(self, digest: str) -> bytes:
-        """The plain content behind a digest. Raises BadStore when absent or altered."""
+        """The plain content behind a digest. Raises CaseFileGone when absent, BadStore when altered."""
 
     def plain_copies(self, digests: Sequence[str]) -> AbstractContextManager[tuple[Path, ...]]:
         """The contents as files, in this order, for as long as the block runs. Raises BadStore."""

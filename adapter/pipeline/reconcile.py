@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+import structlog
+
 from adapter.domain.ids import PatientId
 from adapter.domain.record import RawRecord
-from adapter.errors import BadData, BadStore, Misconfigured, Transient
+from adapter.errors import BadData, BadStore, CaseFileGone, Misconfigured, Transient
 from adapter.fhir.changes import ContentHashes, contents_of, digest_of, digest_of_unreadable
 from adapter.fhir.client import FhirClient
 from adapter.fhir.cohort import Cohort, find_members
@@ -29,8 +31,9 @@ from adapter.store.watermark import WatermarkStore
 class Found:
     """One record that is not what its last case was decided on, and the case that was asked for.
 
-    what: `differs`, `unreadable` (detail names the error), or `never-assessed`. new, changed, deleted: how many
-    resources; None where only a digest was there to compare with.
+    what: `differs`, `unreadable` (detail names the error), `never-assessed`, or `damaged`: the case file of the last
+    case is there and does not open, and the new look seals it again. new, changed, deleted: how many resources; None
+    where only a digest, or nothing, was there to compare with.
     """
 
     patient_id: PatientId
@@ -164,26 +167,35 @@ class Reconciler:
             if self._ledger.was_asked_for(record.patient_id):
                 return None  # forgotten on purpose: only a change in the record brings the patient back
             return lambda case_id: Found(patient_id=record.patient_id, what="never-assessed", case_id=case_id)
-        before = self._decided_on(newest)
+        try:
+            before = self._decided_on(newest)
+        except BadStore as error:
+            structlog.get_logger().warning("case file damaged", case=newest.case_id, error=str(error))
+            return lambda case_id: Found(patient_id=record.patient_id, what="damaged", case_id=case_id)
         if before is None or record.contents is None:
-            if self._book.digest(record.patient_id) == record.digest:
-                return None
-            what = "unreadable" if record.refusal else "differs"
-            return lambda case_id: Found(
-                patient_id=record.patient_id, what=what, case_id=case_id, detail=record.refusal
-            )
+            return self._difference_from_last_night(record)
         if digest_of(before) == record.digest:
             return None
         return lambda case_id: _compared(record.patient_id, case_id, before, record.contents or {})
 
+    def _difference_from_last_night(self, record: _Record) -> Callable[[str], Found] | None:
+        """As `_difference`, where nothing is left of what the case was decided on but a digest."""
+        if self._book.digest(record.patient_id) == record.digest:
+            return None
+        what = "unreadable" if record.refusal else "differs"
+        return lambda case_id: Found(patient_id=record.patient_id, what=what, case_id=case_id, detail=record.refusal)
+
     def _decided_on(self, newest: LedgerEntry) -> ContentHashes | None:
-        """What the record said when the case was decided; None where its case file has expired, or it never had one."""
+        """What the record said when the case was decided; None where its case file has expired, or it never had one.
+
+        Raises BadStore where it is damaged: nobody may take that for expired.
+        """
         if newest.case_file is None:
             return None
         try:
             case_file = unseal(self._files.recall(newest.case_file), CaseFile)
             record = unseal(self._files.recall(case_file.record), RawRecord)
-        except BadStore:
+        except CaseFileGone:
             return None
         return contents_of(record.resources)
 

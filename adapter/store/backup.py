@@ -1,7 +1,8 @@
 """Backup beside a running service, and restore on an empty machine: database and case files, never the site key.
 
 The database first, then the case files: a case file is sealed before any row names it, and none is ever changed, so
-whatever the snapshot names is in the copy. A backup is a folder that gets its name when it is whole.
+whatever the snapshot names is in the copy, but what expires or is forgotten meanwhile: a backup does not hold that
+back, and where it is restored it counts as expired. A backup is a folder that gets its name when it is whole.
 """
 
 from __future__ import annotations

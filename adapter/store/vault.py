@@ -19,12 +19,13 @@ from tempfile import TemporaryDirectory
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from adapter.errors import BadStore, StoreUnavailable
+from adapter.errors import BadStore, CaseFileGone, StoreUnavailable
 
 _KEY_BYTES, _PREFIX_BYTES, _TAG_BYTES = 32, 7, 16
 _PIECE_BYTES = 2**20
 _Stream = io.BytesIO | io.BufferedReader
 _PRIVATE = 0o600
+_MARK = "key-fingerprint"
 
 
 def create_site_key(path: Path) -> None:
@@ -32,14 +33,21 @@ def create_site_key(path: Path) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
+    _create(path, base64.b64encode(secrets.token_bytes(_KEY_BYTES)))
+
+
+def _create(path: Path, content: bytes) -> None:
+    """Write a private file, whole from its first moment, unless there is one."""
+    if path.exists():
+        return
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(base64.b64encode(secrets.token_bytes(_KEY_BYTES)))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        with suppress(FileExistsError):  # another worker was faster: its key is whole, and it counts
+        with suppress(FileExistsError):  # another worker was faster: its file is whole, and it counts
             path.hardlink_to(fresh)
     finally:
         fresh.unlink()
@@ -65,6 +73,20 @@ def key_fingerprint(key: bytes) -> str:
     return hashlib.sha256(b"adjuvant key fingerprint" + key).hexdigest()[:16]
 
 
+def _require_key_of(folder: Path, fingerprint: str) -> None:
+    """Under another key every name differs: each case file would seem to have expired, and would be purged."""
+    mark = folder / _MARK
+    try:
+        if not any(case_file_paths(folder)) and mark.exists() and mark.read_text() != fingerprint:
+            mark.unlink()  # nothing is sealed yet: it may be any key's
+        _create(mark, fingerprint.encode())
+        found = mark.read_text()
+    except OSError as error:
+        raise BadStore(f"the vault {folder} cannot be opened: {error.strerror}") from error
+    if found != fingerprint:
+        raise BadStore(f"the vault {folder} is sealed under another site key (fingerprint {found})")
+
+
 def case_file_paths(folder: Path) -> Iterator[Path]:
     """Every whole case file of a vault; what is being written now is none."""
     yield from (path for path in folder.glob("[0-9a-f][0-9a-f]/*") if not path.suffix and path.is_file())
@@ -84,12 +106,14 @@ class Vault:
         """folder: created when absent, for the service's own user only; several workers may share it.
 
         plain: where plain copies lie while they are read, of this worker alone; inside the folder by default.
+        Raises BadStore where the folder belongs to another key.
         """
         self._folder = folder
         self._plain = plain or folder / ".plain"
         self._naming_key = hashlib.sha256(b"adjuvant vault names" + key).digest()
         self._sealing_key = hashlib.sha256(b"adjuvant vault contents" + key).digest()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _require_key_of(folder, key_fingerprint(key))
 
     def keep(self, content: bytes) -> str:
         """Store once, durably, and return the SHA-256 of the plain content, hexadecimal.
@@ -104,7 +128,7 @@ class Vault:
             return self._keep(file)
 
     def recall(self, digest: str) -> bytes:
-        """The plain content. Raises BadStore when it is absent, altered, or sealed under another key."""
+        """The plain content. Raises CaseFileGone when it is absent, BadStore when altered or unreadable."""
         return b"".join(self._opened(digest))
 
     @contextmanager
@@ -203,8 +227,10 @@ class Vault:
     def _opened(self, digest: str) -> Iterator[bytes]:
         try:
             file = self._path(digest).open("rb")
+        except FileNotFoundError as error:
+            raise CaseFileGone(f"case file {digest[:12]} is not in the vault") from error
         except OSError as error:
-            raise BadStore(f"case file {digest[:12]} is not in the vault") from error
+            raise BadStore(f"case file {digest[:12]} cannot be read: {error.strerror}") from error
         with file:
             cipher, prefix = self._cipher(digest), file.read(_PREFIX_BYTES)
             try:

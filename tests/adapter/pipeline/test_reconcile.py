@@ -42,7 +42,8 @@ class Site:
         self.now = _START
         self.server = FhirServer(lambda: self.now)
         self.ledger = Ledger(engine, lambda: self.now)
-        self.vault = Vault(folder / "vault", bytes(32))
+        self.case_files = folder / "vault"
+        self.vault = Vault(self.case_files, bytes(32))
         self.feed, self.book = WatermarkStore(engine, "x"), RoundBook(engine, "x")
 
     def open(self) -> None:
@@ -193,6 +194,20 @@ def test_an_expired_case_file_is_no_reason_to_look_again(site: Site) -> None:
     assert site.night().found == []
     site.server.repository.delete("Observation", "o-p1")
     assert site.night().found == [Found(patient_id=_P1, what="differs", case_id="p1:2")]
+
+
+def test_a_damaged_case_file_is_said_and_looked_at_again(site: Site) -> None:
+    """What does not open has not expired: the new look seals it again, and the next night is quiet."""
+    entry = site.ledger.newest_case(_P2)
+    assert entry is not None
+    assert entry.case_file is not None
+    whole = set(site.case_files.glob("*/*"))
+    site.vault.remove([entry.case_file])
+    (path,) = whole - set(site.case_files.glob("*/*"))
+    path.write_bytes(bytes(100))
+    assert site.night().found == [Found(patient_id=_P2, what="damaged", case_id="p2:2")]
+    site.settle_all()
+    assert site.night().found == []
 
 
 def test_a_night_happens_once(site: Site) -> None:

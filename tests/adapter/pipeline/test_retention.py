@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,10 +12,11 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from adapter.domain.ids import PatientId
+from adapter.domain.ids import InstanceUid, PatientId, SeriesUid, StudyUid
+from adapter.domain.imaging import SeriesRef
 from adapter.domain.outcome import Skipped
 from adapter.errors import BadStore, StoreUnavailable
-from adapter.pipeline.case_file import CaseFile, seal
+from adapter.pipeline.case_file import CaseFile, SeriesFile, seal
 from adapter.pipeline.retention import expire_case_files, forget_patient
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
@@ -79,6 +81,41 @@ def test_forgetting_leaves_what_an_unfinished_case_holds(
     assert vault.recall(held) == b"of the case that runs"
 
 
+def test_what_a_backup_did_not_have_holds_nothing_back(ledger: Ledger, vault: Vault, tmp_path: Path) -> None:
+    """A case file or a series that went while the backup was taken: the rest expires, stays and is forgotten."""
+    whole, half, lost = vault.keep(b"whole"), vault.keep(b"half"), vault.keep(b"lost")
+    series = [vault.keep(seal(_series(vault.keep(content)))) for content in (b"image 1", b"image 2")]
+    for patient, record, its_series in (("p1", whole, ()), ("p2", half, tuple(series)), ("p3", lost, ())):
+        case_file = CaseFile(record=record, series=its_series, image_notes=(), at=None, practice="p", model="m")
+        digest = vault.keep(seal(case_file))
+        ledger.record(ledger.request(PatientId(patient)), Skipped(reason="r", detail=""), digest)
+    vault.remove([series[0], digest])
+    vault.keep(b"of nobody")
+    for path in (tmp_path / "vault").glob("*/*"):
+        _age(path)
+
+    assert expire_case_files(ledger, vault, _CUT) == 3  # of nobody, of the series that went, of the case that went
+    assert [vault.recall(digest) for digest in (whole, half)] == [b"whole", b"half"]
+    assert vault.recall(hashlib.sha256(b"image 2").hexdigest()) == b"image 2"
+    assert forget_patient(ledger, vault, PatientId("p3")) == (1, 0)
+    assert forget_patient(ledger, vault, PatientId("p2")) == (1, 4)
+    assert vault.recall(whole) == b"whole"
+
+
+def test_what_is_damaged_is_not_taken_for_gone(ledger: Ledger, vault: Vault, tmp_path: Path) -> None:
+    """Nothing is removed while a case file that is needed does not open: somebody must look."""
+    record = vault.keep(b"record")
+    case_file = _case_file(vault, record)
+    ledger.record(ledger.request(PatientId("p1")), Skipped(reason="r", detail=""), case_file)
+    for path in (tmp_path / "vault").glob("*/*"):
+        if path.stat().st_size > 100:  # the case file
+            path.write_bytes(path.read_bytes()[:-1] + b"?")
+        _age(path)
+    with pytest.raises(BadStore, match="was altered"):
+        expire_case_files(ledger, vault, _CUT)
+    assert vault.recall(record) == b"record"
+
+
 def test_a_patient_with_an_open_case_is_not_forgotten(ledger: Ledger, vault: Vault) -> None:
     """A case that waits or runs would write after it was forgotten: refused by name, nothing removed."""
     theirs = vault.keep(b"their record")
@@ -109,6 +146,17 @@ def vault(tmp_path: Path) -> Vault:
 def _case_file(vault: Vault, record: str, model: str = "m1") -> str:
     case_file = CaseFile(record=record, series=(), image_notes=(), at=None, practice="p", model=model)
     return vault.keep(seal(case_file))
+
+
+def _series(image: str) -> SeriesFile:
+    ref = SeriesRef(
+        study_uid=StudyUid("1.2"),
+        series_uid=SeriesUid("1.2.3"),
+        modality="CT",
+        acquired=None,
+        instance_uids=(InstanceUid("1.2.3.4"),),
+    )
+    return SeriesFile(ref=ref, files=(image,))
 
 
 def _age(path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.errors import BadStore, StoreUnavailable
+from adapter.errors import BadStore, CaseFileGone, StoreUnavailable
 from adapter.store.vault import Vault, create_site_key, read_site_key
 
 _KEY, _OTHER_KEY = bytes(range(32)), bytes(32)
@@ -30,7 +30,8 @@ def vault(tmp_path: Path) -> Vault:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in (folder / "vault").rglob("*") if path.is_file()]
+    """All but the name of the key."""
+    return [path for path in (folder / "vault").rglob("*") if path.is_file() and path.name != "key-fingerprint"]
 
 
 @given(st.binary(max_size=4096))
@@ -94,10 +95,32 @@ def test_a_file_put_under_another_name_is_refused(vault: Vault, tmp_path: Path) 
 
 
 def test_another_key_opens_nothing(vault: Vault, tmp_path: Path) -> None:
-    """Under another key the names differ too, so the file is not even found."""
+    """The names would differ too, and every case file seem to have expired: the vault is not even opened."""
+    vault.keep(_CONTENT)
+    with pytest.raises(BadStore, match="under another site key"):
+        Vault(tmp_path / "vault", _OTHER_KEY)
+    (tmp_path / "vault" / "key-fingerprint").unlink()
+    with pytest.raises(CaseFileGone, match="not in the vault"):
+        Vault(tmp_path / "vault", _OTHER_KEY).recall(hashlib.sha256(_CONTENT).hexdigest())
+
+
+def test_an_empty_vault_takes_another_key(vault: Vault, tmp_path: Path) -> None:
+    """Nothing is sealed yet, so nothing would be lost: `vault` was opened with the first key."""
+    other = Vault(tmp_path / "vault", _OTHER_KEY)
+    assert other.recall(other.keep(_CONTENT)) == _CONTENT
+    with pytest.raises(BadStore, match="under another site key"):
+        Vault(tmp_path / "vault", _KEY)
+
+
+def test_a_case_file_that_is_there_and_cannot_be_read_is_not_gone(vault: Vault, tmp_path: Path) -> None:
+    """Only what is absent may be taken for expired."""
     digest = vault.keep(_CONTENT)
-    with pytest.raises(BadStore, match="not in the vault"):
-        Vault(tmp_path / "vault", _OTHER_KEY).recall(digest)
+    path = next((tmp_path / "vault").glob("*/*"))
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(BadStore, match="cannot be read") as raised:
+        vault.recall(digest)
+    assert not isinstance(raised.value, CaseFileGone)
 
 
 def test_purging_keeps_what_is_named_and_nothing_else(vault: Vault, tmp_path: Path) -> None:
