@@ -483,10 +483,12 @@ def page(
     if save.suffix not in writers:
         raise BadSettings("--out names a file that ends in .html or .pdf")
     identity = assessment.removeprefix("RiskAssessment/").removeprefix("ra-")
-    with StoreRoom(load_settings(config)) as store:
+    settings = load_settings(config)
+    systems = load_delivery(site_folder=settings.policy.site_folder).systems
+    with StoreRoom(settings) as store:
         bundle = stored_bundle(_case_file_of(store.ledger, identity), store.vault)
         newer = _standing_instead(store, identity, landmark_of(bundle.content))
-    save.write_bytes(writers[save.suffix](page_of(bundle.content, newer=newer)))
+    save.write_bytes(writers[save.suffix](page_of(bundle.content, systems=systems, newer=newer)))
     err.print(f"wrote {save}")
 
 

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 
 from adapter.domain.outcome import Case, Delivered, Settled
-from adapter.fhir.delivery import OutputMode
+from adapter.fhir.delivery import OutputMode, load_delivery
 from adapter.page.html import as_html
 from adapter.page.view import page_of
 from adapter.pipeline.case_file import stored_bundle
@@ -253,8 +253,9 @@ def _save_picture(table: Table, path: Path) -> None:
 def _save_pages(store: StoreRoom, folder: Path) -> None:
     """Every delivered assessment as its clinicians would read it."""
     folder.mkdir(parents=True, exist_ok=True)
+    systems = load_delivery(site_folder=sandbox_policy()).systems
     for entry in store.ledger.list_cases(state=DELIVERED):
-        page = page_of(stored_bundle(str(entry.case_file), store.vault).content)
+        page = page_of(stored_bundle(str(entry.case_file), store.vault).content, systems=systems)
         (folder / f"{entry.patient_id}.html").write_text(as_html(page), encoding="utf-8")
 
 

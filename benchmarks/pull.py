@@ -21,8 +21,8 @@ import orjson
 
 from adapter.domain.ids import PatientId
 from adapter.fhir.client import FhirClient
-from adapter.fhir.fetch import divide_by_owner
 from adapter.fhir.identity import Identity
+from adapter.fhir.ownership import divide_by_owner
 from benchmarks.rows import Row, report
 from tests.fakes.fhir_wire import LinkStyle
 

@@ -63,8 +63,9 @@ class TransactionBundle:
 class WriteReceipt:
     """The versions the server now holds for what we wrote; written is False where all were already there.
 
-    left_out: what the server does not let us do, by name. superseded: versions of older assessments, or of this one,
-    that were marked now. kept: such as somebody else has touched, and that stay as they are.
+    left_out: what the server does not let us do, by name. superseded: versions of older assessments, as the server
+    holds them, that say that this one stands instead. kept: such as somebody else has touched, and that stay as they
+    are.
     """
 
     assessment_id: str

@@ -14,8 +14,8 @@ from adapter.domain.record import Quarantined, RawResource
 from adapter.errors import BadData
 from adapter.fhir.client import FhirClient
 from adapter.fhir.cohort import Cohort, SelectCohort, find_members, since_parameter
-from adapter.fhir.fetch import divide_by_owner, search_of_patient
 from adapter.fhir.identity import Identity, replaced_by, resolve_identity
+from adapter.fhir.ownership import divide_by_owner, search_of_patient
 from adapter.fhir.replies import Match
 from adapter.fhir.resource import patient_in
 from adapter.fhir.search import instant

@@ -38,7 +38,7 @@ class Gone:
 class Match(msgspec.Struct, frozen=True, kw_only=True):
     """One resource of a searchset. A struct and not a dataclass: a record holds thousands, built five times faster.
 
-    subject: the reference of its `subject` or `patient` element as written, None when it has none.
+    subject: the reference of its `subject`, `patient` or `for` element as written, None when it has none.
     last_updated: `meta.lastUpdated` as written, None when the server does not say.
     """
 

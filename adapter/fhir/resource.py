@@ -42,6 +42,7 @@ class Head(msgspec.Struct, rename="camel"):
     meta: _Meta | None = None
     subject: _Reference | None = None
     patient: _Reference | None = None
+    beneficiary: _Reference | None = msgspec.field(name="for", default=None)  # of a Task
 
 
 class _Legible(msgspec.Struct, rename="camel"):
@@ -94,7 +95,7 @@ def match_of(head: Head, content: bytes) -> Match:
         version = f"sha256-{content_hash(content)[:32]}"
     if not _ID_AND_VERSION.fullmatch(f"{head.id} {version}"):
         raise MalformedResource(f"{head.resource_type} with an illegal id or versionId")
-    about = head.subject or head.patient
+    about = head.subject or head.patient or head.beneficiary
     return Match(
         resource=RawResource(version=ResourceVersion(head.resource_type, head.id, version), content=content),
         subject=about.reference if about else None,

@@ -59,7 +59,7 @@ def submit(client: FhirClient, bundle: TransactionBundle) -> WriteReceipt:
     if all(entry.resource_type in _ABOUT_US for entry in chosen.entries):
         return WriteReceipt(assessment_id=bundle.assessment_id, versions=(), written=False, left_out=chosen.left_out)
     held, superseding = _look(chosen, client)
-    absent, marked = _absent(chosen.entries, held), tuple[Mark, ...]()
+    absent = _absent(chosen.entries, held)
     written = bool(absent)
     failure: UnknownOutcome | VersionConflict | None = None
     refused = False
@@ -73,8 +73,7 @@ def submit(client: FhirClient, bundle: TransactionBundle) -> WriteReceipt:
             if refused or not superseding.marks:
                 raise
             refused, failure = True, None  # it may be the marks that are not wanted: the new result comes first
-            continue
-        marked = (*marked, *(superseding.marks if failure is None and not refused else ()))
+        # Whatever happened, part of it may be there: nothing is written again that the server was not asked about.
         held, superseding = _look(chosen, client)
         absent = _absent(chosen.entries, held)
     if absent:
@@ -88,7 +87,7 @@ def submit(client: FhirClient, bundle: TransactionBundle) -> WriteReceipt:
         versions=_versions(chosen.entries, held),
         written=written,
         left_out=(*chosen.left_out, *(f"marking of older {kind}" for kind in unmarked)),
-        superseded=tuple(mark.version for mark in marked),
+        superseded=superseding.superseded,
         kept=superseding.kept,
     )
 
@@ -259,17 +258,26 @@ class _TriedById:
 
     def look_up(self, client: FhirClient, entries: tuple[WriteEntry, ...]) -> _Held:
         """Read by id, then search what is not there: an earlier call may have been given other ids."""
-        held = self._by_id.look_up(client, entries)
+        return self._look_up(client, entries, {})
+
+    def _look_up(self, client: FhirClient, entries: tuple[WriteEntry, ...], known: _Held) -> _Held:
+        held = {**known, **self._by_id.look_up(client, entries)}
         if any(isinstance(version, Gone) for version in held.values()):
             return held
         return _found_by_identifier(client, entries, held)
 
     def write(self, client: FhirClient, writing: _Writing, /) -> None:
-        """Try; a refusal has written nothing."""
+        """Try; what a refusal leaves unwritten goes the other way, and nothing that is there by now."""
         try:
             self._by_id.write(client, writing)
         except (WriteRefused, UnsupportedPeer):
-            self._otherwise.write(client, writing)
+            held = self._look_up(client, writing.entries, writing.held)
+            absent = _absent(writing.entries, held)
+            if not writing.entries:
+                raise  # it was a mark that was refused
+            if not absent:
+                return  # all is there by now, through us or through somebody who was faster: the next look tells
+            self._otherwise.write(client, replace(writing, entries=absent, held=held))
 
 
 class _ByIdentifier:

@@ -12,12 +12,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from adapter.domain.ids import ResourceVersion
-from adapter.errors import AccessRefused, MalformedResource
+from adapter.domain.ids import PatientId, ResourceVersion
+from adapter.domain.record import RawResource
+from adapter.errors import AccessRefused, MalformedResource, WrongPatient
 from adapter.fhir.capabilities import ServerCapabilities
 from adapter.fhir.client import FhirClient
 from adapter.fhir.entries import Json, WriteEntry, canonical_json, read_json
 from adapter.fhir.fingerprint import SUPERSEDED, superseded_by, untouched
+from adapter.fhir.identity import Identity, resolve_identity
+from adapter.fhir.ownership import divide_by_owner, search_of_patient
+from adapter.fhir.replies import Match
+from adapter.fhir.resource import patient_in
 
 # Where each type says which landmark it belongs to.
 _LANDMARKS = {
@@ -47,13 +52,15 @@ class Outdated:
     """What no longer stands. replaced: the drafts among it whose place the assessment takes, `Type/id`.
 
     kept: versions that somebody else has touched, and that stay as they are. unmarkable: types of which the server
-    lets us find or change none, so that older ones stay unmarked.
+    lets us find or change none, so that older ones stay unmarked. superseded: what says already that the assessment
+    stands instead, whoever marked it and when.
     """
 
     marks: tuple[Mark, ...] = ()
     replaced: tuple[str, ...] = ()
     kept: tuple[ResourceVersion, ...] = ()
     unmarkable: tuple[str, ...] = ()
+    superseded: tuple[ResourceVersion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +88,9 @@ def outdated(client: FhirClient, entries: Iterable[WriteEntry]) -> Outdated:
     searched = {kind: _search(client, kind, ours) for kind in offered if _markable(kind, capabilities)}
     unmarkable = tuple(kind for kind in offered if searched.get(kind) is None)
     found = [one for held in searched.values() for one in held or ()]
+    superseded = tuple(one.version for one in found if superseded_by(one.resource) == own.assessment_id)
     if any(one.assessment_id == own.assessment_id and superseded_by(one.resource) for one in found):
-        return Outdated(unmarkable=unmarkable)
+        return Outdated(unmarkable=unmarkable, superseded=superseded)
     open_ones = [one for one in found if superseded_by(one.resource) is None]
     forecasts = [one for one in open_ones if one.version.resource_type == _FORECAST]
     standing = max((own, *forecasts), key=lambda one: (one.landmark, one.assessment_id == own.assessment_id))
@@ -96,6 +104,7 @@ def outdated(client: FhirClient, entries: Iterable[WriteEntry]) -> Outdated:
         replaced=plans if standing.assessment_id == own.assessment_id else (),
         kept=tuple(one.version for one in stale if not untouched(one.resource)),
         unmarkable=unmarkable,
+        superseded=superseded,
     )
 
 
@@ -114,16 +123,30 @@ def _read_own(entry: WriteEntry) -> _Found:
 def _search(client: FhirClient, kind: str, ours: WriteEntry) -> list[_Found] | None:
     """Everything of this type about the patient that an assessment of ours in the same mode consists of.
 
-    None where our account may not search it: what is new is delivered all the same.
+    None where our account may not search it: what is new is delivered all the same. Raises PullIncomplete where the
+    server did not filter by patient, WrongPatient where it filtered and another patient's came all the same.
     """
-    subject = _object(read_json(ours.content).get("subject"))
-    parameter = str(client.capabilities().patient_parameter(kind))
+    subject = _object(read_json(ours.content).get("subject")).get("reference")
+    patient_id = patient_in(str(subject), client.base_url)
+    if patient_id is None:
+        raise MalformedResource("an assessment of ours about no Patient of this server")
     try:
-        matches = client.search(kind, [(parameter, str(subject["reference"]))]).matches
+        matches = search_of_patient(client, kind, patient_id).matches
     except AccessRefused:
         return None
-    found = (_found(kind, read_json(match.resource.content), ours, match.resource.version) for match in matches)
+    theirs = _theirs(client, patient_id, matches)
+    found = (_found(kind, read_json(resource.content), ours, resource.version) for resource in theirs)
     return [one for one in found if one is not None]
+
+
+def _theirs(client: FhirClient, patient_id: PatientId, matches: tuple[Match, ...]) -> tuple[RawResource, ...]:
+    """What names this patient. Another name is looked up once, for it may be one that was merged into this one."""
+    alone = Identity(patient_id=patient_id, aliases=(), patients=())
+    try:
+        return divide_by_owner(matches, alone, base_url=client.base_url)[0]
+    except WrongPatient:
+        merged = resolve_identity(client, patient_id)
+        return divide_by_owner(matches, merged, base_url=client.base_url)[0]
 
 
 def _found(kind: str, resource: Json, ours: WriteEntry, version: ResourceVersion) -> _Found | None:

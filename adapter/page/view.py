@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
+from adapter.errors import MalformedResource
 from adapter.page import delivered
 from adapter.page.delivered import CarePlan, Detail, Device, Parts, Prediction, Reference, Text, Timing
 
-_MODE_SYSTEM, _ACTION_SYSTEM = "urn:adjuvant:mode", "urn:adjuvant:action"
 _FOLLOW_UP, _RESOLVE = "FU-", " To resolve: "
 _HEADLINE_YEARS = 3
 _UNITS = {"d": "day", "wk": "week", "mo": "month", "a": "year"}
@@ -83,7 +83,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Everything one page says. banner: why it is not for clinical use, empty where it is; notes: as delivered.
+    """Everything one page says. banner: how far to trust it, never empty; notes: as delivered.
 
     superseded: that a newer assessment stands instead of this one, empty where none does.
     """
@@ -106,27 +106,29 @@ class Page:
     policy: str
 
 
-def page_of(content: bytes, *, newer: str | None = None) -> Page:
+def page_of(content: bytes, *, systems: Mapping[str, str], newer: str | None = None) -> Page:
     """Read the page out of a delivered transaction. Raises MalformedResource for one that is not ours.
 
-    newer: id of the assessment that stands instead of this one.
+    One that does not say by a tag how far to trust it is not ours: no page is without its banner. systems: as the
+    site's delivery table names them. newer: id of the assessment that stands instead of this one.
     """
     parts = delivered.read(content)
     risk, plan, device, provenance = parts.risk, parts.plan, parts.device, parts.provenance
     curves = _curves(risk.prediction)
     details = [activity.detail for activity in plan.activity]
+    visits = [detail for detail in details if _is_follow_up(detail, systems["action"])]
     return Page(
         assessment=risk.id,
         patient=risk.subject.reference,
         landmark=_day(risk.occurrence_date_time),
-        banner=next((tag.display or tag.code for tag in risk.meta.tag if tag.system == _MODE_SYSTEM), ""),
+        banner=_banner(parts, systems["mode"]),
         superseded=f"Superseded: assessment ra-{newer} is newer and stands instead of this one." if newer else "",
         left_open=_left_open(parts),
         headline=_headline(curves),
         plan=plan.description,
         curves=curves,
-        treatments=tuple(_treatment(detail) for detail in details if not _is_follow_up(detail)),
-        visits=tuple(_visit(detail) for detail in details if _is_follow_up(detail)),
+        treatments=tuple(_treatment(detail) for detail in details if detail not in visits),
+        visits=tuple(map(_visit, visits)),
         reasons=_texts(plan.note),
         notes=_texts(risk.note),
         sources=tuple(_named(entity.what) for entity in provenance.entity),
@@ -178,8 +180,15 @@ def _headline(curves: Iterable[Curve]) -> str:
     )
 
 
-def _is_follow_up(detail: Detail) -> bool:
-    return any(one.system == _ACTION_SYSTEM and one.code.startswith(_FOLLOW_UP) for one in detail.code.coding)
+def _banner(parts: Parts, system: str) -> str:
+    said = [tag.display or tag.code for tag in parts.risk.meta.tag if tag.system == system]
+    if not said or not said[0]:
+        raise MalformedResource(f"RiskAssessment/{parts.risk.id} says by no tag of {system} how far to trust it")
+    return said[0]
+
+
+def _is_follow_up(detail: Detail, system: str) -> bool:
+    return any(one.system == system and one.code.startswith(_FOLLOW_UP) for one in detail.code.coding)
 
 
 def _treatment(detail: Detail) -> Treatment:

@@ -13,7 +13,7 @@ from adapter.domain.imaging import ImageDescriptors
 from adapter.domain.outcome import Abstained, TransactionBundle
 from adapter.domain.period import Period
 from adapter.domain.timeline import Timeline
-from adapter.fhir.delivery import OutputMode, load_delivery
+from adapter.fhir.delivery import Delivery, OutputMode, load_delivery
 from adapter.fhir.encode import account_of, encode_abstention, encode_transaction, subject_of
 from adapter.fhir.entries import entries_of
 from inference.contract import ModelOutput
@@ -36,6 +36,7 @@ def assessment(
     patient_id: str = "p1",
     missing: tuple[str, ...] = ("hgb",),
     output: ModelOutput | None = None,
+    delivery: Delivery | None = None,
 ) -> TransactionBundle:
     """One assessment, written the way the service writes it."""
     patient = patient or timeline()
@@ -48,7 +49,7 @@ def assessment(
         subject=subject_of(patient, base_url=BASE_URL),
         account=account_of(patient, policy, mapping_digest=MAPPING_DIGEST),
         policy=policy,
-        delivery=load_delivery(),
+        delivery=delivery or load_delivery(),
         mode=mode,
     )
 

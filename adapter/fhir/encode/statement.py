@@ -196,14 +196,15 @@ def names_of(
     subject: Subject,
     account: InputAccount,
     policy: Policy,
+    delivery: Delivery,
     mode: OutputMode,
     basis: tuple[ResourceVersion, ...],
     ending: tuple[str, ...] = (),
 ) -> Names:
     """Name a statement by what it rests on: first 32 hexadecimal digits of SHA-256 over canonical JSON.
 
-    The same patient, model, policy, landmark and inputs give the same name for ever (design law 3). ending: what sets
-    a statement that is no assessment apart from one.
+    The same patient, model, policy, landmark, inputs, wording and mode give the same name for ever, and the same bytes
+    under it (design law 3). ending: what sets a statement that is no assessment apart from one.
     """
     inputs = tuple(sorted({*basis, *account.rule_inputs}))
     named = [
@@ -212,9 +213,12 @@ def names_of(
         policy.version,
         moment.astimezone(UTC).isoformat(),
         _inputs_digest(inputs, account),
+        mode.value,
+        delivery.digest,
+        *map(str, subject.conditions),
         *ending,
     ]
-    about_model = (model.name, model.version, model.digest, mode.value)
+    about_model = (model.name, model.version, model.digest, mode.value, delivery.digest)
     versions = (*about_model, account.mapping_digest, policy.version)
     return Names(
         statement=_sha256(json.dumps(named, separators=(",", ":"), ensure_ascii=False))[:_ID_LENGTH],

@@ -45,6 +45,7 @@ def encode_transaction(
         subject=subject,
         account=account,
         policy=policy,
+        delivery=delivery,
         mode=mode,
         basis=forecast.basis,
     )
@@ -92,6 +93,7 @@ def encode_abstention(
         subject=subject,
         account=account,
         policy=policy,
+        delivery=delivery,
         mode=mode,
         basis=(),
         ending=("abstained", abstained.reason),

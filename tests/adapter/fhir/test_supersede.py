@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 
 from adapter.domain.ids import BusinessIdentifier, ResourceVersion
 from adapter.domain.outcome import TransactionBundle, WriteReceipt
-from adapter.errors import PeerUnavailable, UnknownOutcome
+from adapter.errors import PeerUnavailable, PullIncomplete, UnknownOutcome, WrongPatient
 from adapter.fhir.client import FhirClient
 from adapter.fhir.delivery import OutputMode
 from adapter.fhir.fingerprint import FINGERPRINT, SUPERSEDED
@@ -135,7 +136,8 @@ def test_ten_deliveries_mark_once(server: FhirServer) -> None:
     _submit(server, older)
     for _ in range(10):
         receipt = _submit(server, newer)
-    assert receipt.superseded == ()
+    assert sorted(version.resource_type for version in receipt.superseded) == sorted(_MARKED)
+    assert {version.version for version in receipt.superseded} == {"2"}
     assert {one["meta"]["versionId"] for one in _held(server, older).values()} == {"2"}
     assert {one["meta"]["versionId"] for one in _held(server, newer).values()} == {"1"}
 
@@ -275,6 +277,52 @@ def test_others_are_left_alone(server: FhirServer) -> None:
         assert {_superseded_by(one) for one in _held(server, other).values()} == {None}
 
 
+class _SilentlyUnfiltered(httpx.HTTPTransport):
+    """A real wire to a server that drops the patient filter and does not say so."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        asked = request.url
+        if "patient" not in asked.params:
+            return super().handle_request(request)
+        kept = asked.params.remove("patient")
+        response = super().handle_request(httpx.Request("GET", asked.copy_with(params=kept), headers=request.headers))
+        searchset = json.loads(response.read())
+        searchset["link"] = [{"relation": "self", "url": str(asked)}]
+        return httpx.Response(response.status_code, json=searchset, request=request)
+
+
+@pytest.mark.parametrize("silently", [False, True], ids=["said in the self link", "said nowhere"])
+@on_every_server
+def test_a_dropped_patient_filter_marks_nobody(server: FhirServer, silently: bool) -> None:
+    """A server that answers with everybody's resources is an error by name, and no record is changed (F-09)."""
+    other = _other_person()
+    _submit(server, other)
+    dropped = frozenset() if silently else frozenset({"patient", "subject"})
+    server.faults = replace(server.faults, dropped_parameters=dropped)
+    with pytest.raises(WrongPatient if silently else PullIncomplete):
+        _submit(server, _newer(), _SilentlyUnfiltered() if silently else None)
+    assert {one["meta"]["versionId"] for one in _held(server, other).values()} == {"1"}
+    assert {_superseded_by(one) for one in _held(server, other).values()} == {None}
+    assert _held(server, _newer()) == {}
+
+
+def test_a_merged_patients_older_plan_is_marked(server: FhirServer) -> None:
+    """What a server returns under the name of a patient merged into this one is the same person's."""
+    server.repository.update(
+        "Patient",
+        "p2",
+        {"resourceType": "Patient", "id": "p2", "active": False, "link": [_LINK]},
+        None,
+    )
+    older = _other_person()
+    _submit(server, older)
+    _submit(server, _newer(), _SilentlyUnfiltered())
+    assert _is_marked(_held(server, older), _newer())
+
+
+_LINK = {"type": "replaced-by", "other": {"reference": "Patient/p1"}}
+
+
 class _CutAfter(httpx.HTTPTransport):
     """A real wire that is cut after a number of writes."""
 
@@ -299,7 +347,8 @@ def test_a_worker_killed_between_writes_leaves_what_the_next_completes(name: str
         _submit(server, older)
         with suppress(PeerUnavailable, UnknownOutcome):
             _submit(server, newer, _CutAfter(writes=writes))
-        _submit(server, newer)
+        receipt = _submit(server, newer)
+        assert sorted(version.resource_type for version in receipt.superseded) == sorted(_MARKED)
         assert _is_marked(_held(server, older), newer)
         assert {one["meta"]["versionId"] for one in _held(server, older).values()} == {"2"}
         assert {one["meta"]["versionId"] for one in _held(server, newer).values()} == {"1"}
@@ -313,7 +362,8 @@ def test_a_lost_reply_marks_once(name: str) -> None:
     with _open(_SERVERS[name]) as server:
         _submit(server, older)
         server.faults = replace(server.faults, lost_replies=1)
-        _submit(server, newer)
+        receipt = _submit(server, newer)
+        assert sorted(version.resource_type for version in receipt.superseded) == sorted(_MARKED)
         assert {one["meta"]["versionId"] for one in _held(server, older).values()} == {"2"}
 
 
@@ -360,7 +410,7 @@ class _Refusing(httpx.HTTPTransport):
 def test_where_older_ones_may_not_be_changed_the_new_one_is_written_all_the_same(
     server: FhirServer, status: int, searching: bool
 ) -> None:
-    """Refused marks cost nobody the new result: it stands, replaces nothing, and the receipt names what is unmarked."""
+    """Refused marks cost nobody the new result: written once, untouched since; the receipt names what is unmarked."""
     older, newer = _older(), _newer()
     _submit(server, older)
     receipt = _submit(server, newer, _Refusing(status=status, searching=searching))
@@ -369,6 +419,87 @@ def test_where_older_ones_may_not_be_changed_the_new_one_is_written_all_the_same
     assert set(receipt.left_out) == {f"marking of older {kind}" for kind in _MARKED}
     assert _held(server, older)["CarePlan"]["status"] == "draft"
     assert len(_held(server, newer)) == len(_MARKED)
+    _assert_each_once(server, assessments=2)
+
+
+def _assert_each_once(server: FhirServer, *, assessments: int) -> None:
+    """Everything on the server is in its first version, and of each assessment there is one of each type."""
+    kinds = {kind: count for kind, count in server.repository.counts().items() if kind != "Patient"}
+    shared = {"DocumentReference", "Device"}
+    assert kinds == {kind: 1 if kind in shared else assessments for kind in (*shared, *_MARKED, *_UNMARKED)}
+    assert {stored.version for kind in kinds for stored in server.repository.current(kind)} == {1}
+
+
+class _AcceptedThenRefused(httpx.HTTPTransport):
+    """A real wire: the new plan is accepted by somebody before the first mark, and that mark is refused."""
+
+    def __init__(self, accept: Callable[[], None]) -> None:
+        super().__init__()
+        self._accept: Callable[[], None] | None = accept
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if "if-match" not in request.headers:
+            return super().handle_request(request)
+        if self._accept is not None:
+            self._accept()
+            self._accept = None
+        return httpx.Response(422, json={"resourceType": "OperationOutcome", "issue": []}, request=request)
+
+
+@pytest.mark.parametrize("name", ["client ids only", "server ids, one by one", "neither conditional"])
+def test_a_refused_mark_never_touches_what_was_written_before_it(name: str) -> None:
+    """A plan that somebody accepted between our writes and the refusal of our mark stays theirs (F-42)."""
+    older, newer = _older(), _newer()
+    with _open({**_SERVERS, **_BARE}[name]) as server:
+        _submit(server, older)
+
+        def accept() -> None:
+            plan = _held(server, newer)["CarePlan"]
+            server.repository.update("CarePlan", str(plan["id"]), {**plan, "status": "active"}, None)
+
+        _submit(server, newer, _AcceptedThenRefused(accept))
+        plan = _held(server, newer)["CarePlan"]
+        assert (plan["status"], plan["meta"]["versionId"]) == ("active", "2")
+        assert server.repository.counts()["CarePlan"] == 2
+        assert {server.repository.counts()[kind] for kind in (*_MARKED, *_UNMARKED)} == {2}
+
+
+_BARE = {
+    "neither conditional": FhirFaults(
+        without_update_create=True, without_transaction=True, without_conditional_create=True
+    )
+}
+_UNMARKED = ("GuidanceResponse", "Provenance")
+
+
+@pytest.mark.parametrize("refused", range(1, 9))
+def test_ids_refused_halfway_leave_one_of_each(server: FhirServer, refused: int) -> None:
+    """A server that takes our ids for some types and then refuses gets the rest another way, and nothing twice."""
+    server.faults = replace(server.faults, without_transaction=True)
+    wire = _RefusesPuts(after=refused - 1)
+    assert _submit(server, _older(), wire).written
+    _assert_each_once(server, assessments=1)
+
+
+class _RefusesPuts(httpx.HTTPTransport):
+    """A real wire to a server that says nothing of ids of ours and refuses them after some."""
+
+    def __init__(self, *, after: int) -> None:
+        super().__init__()
+        self._left = after
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT":
+            if self._left == 0:
+                return httpx.Response(422, json={"resourceType": "OperationOutcome", "issue": []}, request=request)
+            self._left -= 1
+        response = super().handle_request(request)
+        if not request.url.path.endswith("/metadata"):
+            return response
+        statement = json.loads(response.read())
+        for resource in statement["rest"][0]["resource"]:
+            resource["updateCreate"] = False
+        return httpx.Response(200, json=statement, request=request)
 
 
 def test_every_resource_carries_the_fingerprint_of_what_was_sent(server: FhirServer) -> None:

@@ -16,7 +16,7 @@ from pypdf import PdfReader
 
 from adapter.domain.outcome import TransactionBundle
 from adapter.errors import MalformedResource
-from adapter.fhir.delivery import OutputMode
+from adapter.fhir.delivery import OutputMode, load_delivery
 from adapter.fhir.encode import AI_CONFIDENCE
 from adapter.page.html import as_html
 from adapter.page.pdf import as_pdf
@@ -37,7 +37,11 @@ def delivered() -> TransactionBundle:
 @pytest.fixture
 def page(delivered: TransactionBundle) -> Page:
     """The same for people."""
-    return page_of(delivered.content)
+    return _shown(delivered.content)
+
+
+def _shown(content: bytes, *, newer: str | None = None) -> Page:
+    return page_of(content, systems=load_delivery().systems, newer=newer)
 
 
 def _resources(bundle: TransactionBundle) -> Mapping[str, dict[str, object]]:
@@ -115,13 +119,31 @@ def test_a_pretend_result_says_so_before_anything_else(page: Page) -> None:
     assert _text_of(as_pdf(page)).index(page.banner) < _text_of(as_pdf(page)).index(page.headline)
 
 
+def test_a_sites_own_systems_are_the_pages_too(page: Page, tmp_path: Path) -> None:
+    """Under other names of mode and action the banner stands and a visit stays a visit."""
+    (tmp_path / "delivery.toml").write_text('[systems]\nmode = "urn:site:mode"\naction = "urn:site:action"\n')
+    site = load_delivery(site_folder=tmp_path)
+    bundle = assessment(policy=complete_records(), mode=OutputMode.DEMO, delivery=site)
+    theirs = page_of(bundle.content, systems=site.systems)
+    assert theirs.banner == page.banner
+    assert (theirs.visits, theirs.treatments) == (page.visits, page.treatments)
+    assert theirs.visits
+
+
+def test_no_page_is_without_its_banner(delivered: TransactionBundle) -> None:
+    """What does not say how far to trust it is refused by name, and not shown as if it were for use."""
+    systems = {**load_delivery().systems, "mode": "urn:elsewhere:mode"}
+    with pytest.raises(MalformedResource, match="urn:elsewhere:mode"):
+        page_of(delivered.content, systems=systems)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b'{"entry": []}', b'{"entry": [{"resource": {"resourceType": "Patient"}}]}']
 )
 def test_what_is_no_assessment_is_refused(content: bytes) -> None:
     """A transaction of something else is named, not half shown."""
     with pytest.raises(MalformedResource):
-        page_of(content)
+        _shown(content)
 
 
 @pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
@@ -149,7 +171,7 @@ def test_a_browser_shows_it_whole(chromium_path: str, page: Page, tmp_path: Path
 def test_what_is_left_open_stands_in_both_channels() -> None:
     """The stop, what would settle it and the review come as they were delivered; a board reads them first."""
     bundle = assessment()
-    open_page = page_of(bundle.content)
+    open_page = _shown(bundle.content)
     resources = _resources(bundle)
     html, pdf = as_html(open_page), _text_of(as_pdf(open_page))
     wanted = resources["GuidanceResponse"]["dataRequirement"]
@@ -168,7 +190,7 @@ def test_an_assessment_stored_before_there_were_issues_and_tasks_is_still_shown(
     kinds = {"RiskAssessment", "CarePlan", "Device", "Provenance"}
     older["entry"] = [entry for entry in older["entry"] if entry["resource"]["resourceType"] in kinds]
     content = json.dumps(older).replace(AI_CONFIDENCE, "urn:adjuvant:forecast-band").encode()
-    shown = page_of(content)
+    shown = _shown(content)
     assert not shown.left_open.anything
     assert "Left open" not in as_html(shown)
     assert shown.curves[0].points[0].band
@@ -176,16 +198,16 @@ def test_an_assessment_stored_before_there_were_issues_and_tasks_is_still_shown(
 
 def test_a_superseded_assessment_says_so_before_its_numbers(delivered: TransactionBundle) -> None:
     """Nobody reads yesterday's risk as today's: the newer assessment is named above the headline."""
-    old = page_of(delivered.content, newer="0123")
+    old = _shown(delivered.content, newer="0123")
     html, pdf = as_html(old), _text_of(as_pdf(old))
     assert "ra-0123" in old.superseded
     assert html.index(old.superseded) < html.index(old.headline)
     assert pdf.index("ra-0123") < pdf.index(old.headline)
-    assert "Superseded" not in as_html(page_of(delivered.content))
+    assert "Superseded" not in as_html(_shown(delivered.content))
 
 
 def test_every_hand_written_case_is_one_sheet() -> None:
     """Whatever the rules say, and whatever is left open, it is one page."""
     for case in vignettes()[::15]:
         bundle = assessment(timeline_of(case), policy=case.policy)
-        assert len(PdfReader(BytesIO(as_pdf(page_of(bundle.content)))).pages) == 1, case.name
+        assert len(PdfReader(BytesIO(as_pdf(_shown(bundle.content)))).pages) == 1, case.name

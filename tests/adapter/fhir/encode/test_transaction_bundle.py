@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -314,6 +315,28 @@ def test_the_assessment_is_named_by_what_it_rests_on() -> None:
     names = {assessment(one).assessment_id for one in (patient, newer, later, heavier, other, seen)}
     assert len(names) == 6
     assert all(re.fullmatch("[0-9a-f]{32}", name) for name in names)
+
+
+def test_other_bytes_have_another_name(tmp_path: Path) -> None:
+    """Law 3: mode, a site's wording and the Condition it is about are in the name, of the shared resources too."""
+    (tmp_path / "delivery.toml").write_text('[text]\nboard = "Ask the tumour board first."\n')
+    reworded = load_delivery(site_folder=tmp_path)
+    patient = timeline()
+    diagnosed = replace(
+        patient,
+        diagnoses=tuple(replace(entry, source=version("Condition", "cancer", "2")) for entry in patient.diagnoses),
+    )
+    bundles = [
+        *(assessment(mode=mode) for mode in (OutputMode.DEMO, OutputMode.RESEARCH)),
+        assessment(delivery=reworded),
+        assessment(diagnosed),
+    ]
+    assert len({bundle.content for bundle in bundles}) == len({bundle.assessment_id for bundle in bundles}) == 4
+    by_name: dict[str, set[bytes]] = {}
+    for bundle in bundles:
+        for entry in entries_of(bundle.content):
+            by_name.setdefault(entry.reference, set()).add(entry.content)
+    assert {len(contents) for contents in by_name.values()} == {1}
 
 
 def test_another_server_id_of_the_same_patient_is_the_same_assessment() -> None:
