@@ -46,7 +46,7 @@ def run() -> list[Row]:
     decoded = [json.loads(bundle.content) for bundle in bundles]
     ours = _spent([partial(_ours, case, delivery, terminology) for case in cases])
     floor = _spent([partial(json.dumps, content) for content in decoded])
-    pages = [page_of(bundle.content) for bundle in bundles[:SHEETS]]
+    pages = [page_of(bundle.content, systems=delivery.systems) for bundle in bundles[:SHEETS]]
     sheets = _spent([partial(as_pdf, page) for page in pages])
     html = _spent([partial(as_html, page) for page in pages])
     return [
