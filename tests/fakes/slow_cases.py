@@ -35,6 +35,7 @@ from adapter.store.ledger import Ledger
 from adapter.store.workers import WorkerRegister
 
 _CRASHED = 70
+_UNTIL_OTHERS_ARE_ON = 1.0  # seconds: whose step is in flight at a death is suspected too, and these shall not be
 _PATIENCE = RetryPolicy(attempts=9, first_seconds=600.0, longest_seconds=600.0)
 
 
@@ -81,6 +82,7 @@ class SlowWork:
 
 def _trouble(kind: str, wait: Callable[[float], bool]) -> None:
     if kind == "crash":
+        time.sleep(_UNTIL_OTHERS_ARE_ON)
         os._exit(_CRASHED)
     if kind == "hang":
         time.sleep(60)
