@@ -14,7 +14,8 @@ import msgspec
 from adapter.domain.ids import BusinessIdentifier, ResourceVersion
 from adapter.errors import MalformedResource
 
-# JSON objects exist as Python dictionaries inside encode, entries and submit only.
+# JSON objects exist as Python dictionaries only where resources are written or marked: encode, entries, submit,
+# supersede, fingerprint.
 Json = dict[str, object]
 
 _DECODER = msgspec.json.Decoder(Json, float_hook=Decimal)

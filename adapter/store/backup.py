@@ -28,7 +28,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from adapter.errors import BadStore, StoreUnavailable
 from adapter.store.tables import CaseRow
-from adapter.store.vault import case_file_paths
+from adapter.store.vault import case_file_paths, sync_folder
 
 _FORMAT = 1
 _MANIFEST, _DATABASE, _VAULT = "manifest.json", "database", "vault"
@@ -75,7 +75,7 @@ def take_backup(url: str, vault: Path, destination: Path, *, key: str, at: datet
         manifest = Manifest(format=_FORMAT, taken=at.isoformat(), database=kind, key=key, files=files)
         _write(partial / _MANIFEST, json.dumps(asdict(manifest), indent=1, sort_keys=True).encode())
         partial.rename(destination)
-        _sync_folder(destination.parent)
+        sync_folder(destination.parent)
     except OSError as error:
         raise StoreUnavailable(f"the backup cannot be written: {error.strerror}") from error
     finally:
@@ -119,7 +119,7 @@ def restore_backup(source: Path, url: str, folder: Path, vault: Path, *, key: st
         if not begun:  # never written twice: cut between, it would no longer say what is loaded
             folder.mkdir(parents=True, exist_ok=True)
             _write(folder / _UNFINISHED, _digest(source / _MANIFEST).encode())
-            _sync_folder(folder)
+            sync_folder(folder)
         for name in sorted(manifest.files.keys() - {_DATABASE}):
             place = vault / Path(name).relative_to(_VAULT)
             place.parent.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_FOLDER)
@@ -127,7 +127,7 @@ def restore_backup(source: Path, url: str, folder: Path, vault: Path, *, key: st
         if not loaded:
             _load(target, source / _DATABASE)  # last: it names the case files
         (folder / _UNFINISHED).unlink()
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         raise StoreUnavailable(f"the backup cannot be restored: {error.strerror}") from error
     return manifest
@@ -327,7 +327,7 @@ def _copy_whole(source: Path, place: Path) -> str:
         copy.flush()
         os.fsync(copy.fileno())
     temporary.replace(place)
-    _sync_folder(place.parent)
+    sync_folder(place.parent)
     return seen.hexdigest()
 
 
@@ -350,11 +350,3 @@ def _write(path: Path, content: bytes) -> None:
 def _sync_file(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -212,7 +212,7 @@ class Vault:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)  # without it the name itself may be lost with the power
+        sync_folder(path.parent)  # without it the name itself may be lost with the power
 
     def _sealed(self, digest: str, content: _Stream) -> Iterator[bytes]:
         cipher, prefix = self._cipher(digest), secrets.token_bytes(_PREFIX_BYTES)
@@ -277,7 +277,8 @@ def _is_older(path: Path, before: datetime | None) -> bool:
     return before is None or path.stat().st_mtime < before.timestamp()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder outlive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
