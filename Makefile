@@ -81,9 +81,10 @@ soak: setup-test  ## the service at full speed: memory, files and disk must stay
 
 CYCLES ?= 1000
 SEED ?= 7
+JOBS ?= 1
 FAULTS ?= deaths
 chaos: setup-test  ## disturb the service by a seeded plan and judge what the servers hold: make chaos CYCLES=60 SEED=7
-	$(BIN)/python -m tests.faults.chaos --cycles $(CYCLES) --seed $(SEED) --faults $(FAULTS) --verbose $(ARGS)
+	$(BIN)/python -m tests.faults.chaos --cycles $(CYCLES) --seed $(SEED) --faults $(FAULTS) --jobs $(JOBS) --verbose $(ARGS)
 
 reliability: peers  ## run the tests of every fault F-01 to F-50 and write docs/reliability.md
 	$(BIN)/python -m tests.faults.reliability --out docs/reliability.md

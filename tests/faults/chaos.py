@@ -1,9 +1,11 @@
 """Disturb the service again and again by a seeded plan, then let it finish, and compare with what the servers hold.
 
 Usage: python -m tests.faults.chaos --cycles 60 --seed 7 [--faults many] [--database sqlite|postgresql] [--peers real]
+       [--jobs 2]
 
 The run is cut into schedules, each on a fresh hospital and a fresh store. The seed picks each schedule's database
-(SQLite with one worker, PostgreSQL with two), whether the EHR has transactions, and every fault. A cycle is one death
+(SQLite with one worker, PostgreSQL with two), whether the EHR has transactions and who names what is written, and every
+fault. A cycle is one death
 of a worker: SIGKILL at a named moment, at any moment, or while it idles. With `--faults many` a worker may also be
 asked to stop, or be paused and woken, and one to three other faults happen beside it (tests/faults/trouble.py). Ends
 with one line; exit 1 where a law broke, with the command that repeats that schedule. The same seed gives the same plan;
@@ -13,6 +15,7 @@ what the scheduler of the machine does between two moments is not repeated.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import signal
@@ -20,8 +23,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -77,6 +81,7 @@ class Schedule:
     cycles: int
     database: str
     transactions: bool
+    own_ids: bool
     faults: Faults
 
     @property
@@ -87,15 +92,19 @@ class Schedule:
     def __str__(self) -> str:
         """As the log tells it."""
         how = "with" if self.transactions else "without"
-        return f"schedule {self.name}: {self.database}, {self.workers} worker(s), {how} transactions, {self.faults}"
+        whose = "ours" if self.own_ids else "the server's"
+        return (
+            f"schedule {self.name}: {self.database}, {self.workers} worker(s), {how} transactions, "
+            f"ids are {whose}, {self.faults}"
+        )
 
 
 def schedules(
     cycles: int, seed: int, *, database: str | None, faults: Faults = Faults.DEATHS, size: int | None = None
 ) -> tuple[Schedule, ...]:
-    """The run in parts; every four of them have every combination, in an order of the seed's."""
+    """The run in parts; every eight of them have every combination, in an order of the seed's."""
     draw = random.Random(seed)
-    kinds = [(one, transactions) for one in (SQLITE, POSTGRESQL) for transactions in (True, False)]
+    kinds = list(itertools.product((SQLITE, POSTGRESQL), (True, False), (True, False)))
     draw.shuffle(kinds)
     size = size or _CYCLES_A_SCHEDULE[faults]
     return tuple(
@@ -105,6 +114,7 @@ def schedules(
             cycles=min(size, cycles - begun),
             database=database or kinds[number % len(kinds)][0],
             transactions=kinds[number % len(kinds)][1],
+            own_ids=kinds[number % len(kinds)][2],
             faults=faults,
         )
         for number, begun in enumerate(range(0, cycles, size))
@@ -113,7 +123,7 @@ def schedules(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peers:
-    """Real servers that outlive a schedule; None where the sandbox, or SQLite, is used."""
+    """Real servers; None where the sandbox, or SQLite, is used."""
 
     postgresql: Postgresql | None = None
     hapi: Hapi | None = None
@@ -172,12 +182,16 @@ def _disturb(
         for worker in pool:
             if not worker.lives:
                 worker.start(_plan(draw, schedule, first=first), around.environment if many else {})
-        with trouble(around, draw, tell) if many and not first else nullcontext():
+        with (
+            trouble(around, draw, lambda with_what: tell(f"{schedule.name}, {with_what}"))
+            if many and not first
+            else nullcontext()
+        ):
             fallen, otherwise = _fallen(pool, _patience(draw, schedule), draw, first=first)
         victim = fallen or draw.choice(pool)
         victim.kill()
         where = victim.how_it_fell() if fallen else otherwise
-        tell(f"cycle {cycle + 1}: {victim.folder.name}, {victim.plan}: {where}")
+        tell(f"{schedule.name}, cycle {cycle + 1}: {victim.folder.name}, {victim.plan}: {where}")
         verdict.cycles += 1
         verdict.killed[where] += 1
         if fallen and where == Worker.BY_ITSELF and not many:  # it may refuse to start while all this happens
@@ -216,7 +230,9 @@ def _hospital(schedule: Schedule, peers: Peers) -> Iterator[Hospital]:
     courses = _courses(schedule)
     with SandboxHospital(courses, load_terminology()) as sandbox:
         if peers.hapi is None or peers.orthanc is None:
-            sandbox.ehr.faults = FhirFaults(without_transaction=not schedule.transactions)
+            sandbox.ehr.faults = FhirFaults(
+                without_transaction=not schedule.transactions, without_update_create=not schedule.own_ids
+            )
             yield PretendHospital(sandbox)
         else:
             real = RealHospital(peers.hapi, peers.orthanc, courses, sandbox)
@@ -321,20 +337,30 @@ def _expected(settings: Settings, hospital: Hospital, folder: Path) -> Mapping[s
 
 
 @contextmanager
-def running_peers(wanted: Sequence[Schedule], *, real: bool) -> Iterator[Peers]:
-    """Start what the schedules need. Raises PeerMissing."""
+def _real_peers(*, wanted: bool) -> Iterator[Peers]:
+    """HAPI FHIR and Orthanc, which all schedules share. Raises PeerMissing."""
     with ExitStack() as stack:
+        if not wanted:
+            yield Peers()
+            return
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="adjuvant-chaos-peers-")))
-        postgresql = hapi = orthanc = None
-        if any(schedule.database == POSTGRESQL for schedule in wanted):
-            postgresql = start_postgresql(folder)
+        hapi = start_hapi(folder)
+        stack.callback(hapi.stop)
+        orthanc = start_orthanc(folder)
+        stack.callback(orthanc.stop)
+        yield Peers(hapi=hapi, orthanc=orthanc)
+
+
+def _judged(schedule: Schedule, peers: Peers, tell: Callable[[str], None]) -> Verdict:
+    """One schedule in a folder, and on a PostgreSQL, of its own: others are not to see that it is killed."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="adjuvant-chaos-")))
+        logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="adjuvant-chaos-peers-")))
+        if schedule.database == POSTGRESQL:
+            postgresql = start_postgresql(logs)
             stack.callback(postgresql.stop)
-        if real:
-            hapi = start_hapi(folder)
-            stack.callback(hapi.stop)
-            orthanc = start_orthanc(folder)
-            stack.callback(orthanc.stop)
-        yield Peers(postgresql=postgresql, hapi=hapi, orthanc=orthanc)
+            peers = replace(peers, postgresql=postgresql)
+        return run_schedule(schedule, peers, folder, tell)
 
 
 def main() -> None:
@@ -346,6 +372,7 @@ def main() -> None:
     parser.add_argument("--faults", choices=list(Faults), default=Faults.DEATHS)
     parser.add_argument("--peers", choices=["sandbox", "real"], default="sandbox")
     parser.add_argument("--only", type=int, help="the number of one schedule, to repeat it")
+    parser.add_argument("--jobs", type=int, default=1, help="so many schedules at the same time")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -358,14 +385,15 @@ def main() -> None:
     if arguments.only is not None:
         planned = (planned[arguments.only],)
     total = Verdict()
-    with running_peers(planned, real=arguments.peers == "real") as peers:
-        for schedule in planned:
-            with tempfile.TemporaryDirectory(prefix="adjuvant-chaos-") as folder:
-                verdict = run_schedule(schedule, peers, Path(folder), tell)
+    with _real_peers(wanted=arguments.peers == "real") as peers, ThreadPoolExecutor(arguments.jobs) as pool:
+        running = {pool.submit(_judged, schedule, peers, tell): schedule for schedule in planned}
+        for done, judged in enumerate(as_completed(running), start=1):
+            verdict, schedule = judged.result(), running[judged]
             total.add(verdict)
             if verdict.breaches:
                 total.breached += 1
-                print(*verdict.breaches, _repeat(arguments, schedule), sep="\n", file=sys.stderr)
+                print(*verdict.breaches, _repeat(arguments, schedule), sep="\n", file=sys.stderr, flush=True)
+            tell(f"{done} of {len(planned)} schedules: {total.line}")
     print(f"{len(planned)} schedules, {total.breached} of them failed", file=sys.stderr)
     print(f"killed at {dict(sorted(total.killed.items()))}", file=sys.stderr)
     if arguments.json:

@@ -19,6 +19,12 @@ from tests.faults.proxy import TcpProxy
 from tests.peers.hapi import Hapi
 from tests.peers.orthanc import Orthanc
 
+# How a server is asked for what we wrote about a patient; what is not listed is about ourselves.
+_OF_A_PATIENT = {
+    **dict.fromkeys(("RiskAssessment", "CarePlan", "DetectedIssue", "GuidanceResponse", "Task"), "patient=Patient/{}"),
+    "Provenance": "target:GuidanceResponse.patient=Patient/{}",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
@@ -28,7 +34,17 @@ class Written:
     version: int
 
 
-class Hospital(Protocol):
+class Ehr(Protocol):
+    """What a judge needs of one."""
+
+    def resource(self, reference: str) -> Mapping[str, Any] | None:
+        """What the EHR holds under `Type/id`; None when nothing."""
+
+    def written(self, kind: str) -> Sequence[Written]:
+        """Every live resource of a type."""
+
+
+class Hospital(Ehr, Protocol):
     """What a schedule needs of one. dicom_bind: where our Storage SCP must listen so that the archive reaches it."""
 
     base_url: str
@@ -54,12 +70,6 @@ class Hospital(Protocol):
 
     def unfold_until_every_patient_is_known(self) -> None:
         """Learn until each course has begun."""
-
-    def resource(self, reference: str) -> Mapping[str, object] | None:
-        """What the EHR holds under `Type/id`; None when nothing."""
-
-    def written(self, kind: str) -> Sequence[Written]:
-        """Every live resource of a type."""
 
 
 class PretendHospital:
@@ -93,7 +103,7 @@ class PretendHospital:
         """As the sandbox does."""
         self.sandbox.unfold_until_every_patient_is_known()
 
-    def resource(self, reference: str) -> Mapping[str, object] | None:
+    def resource(self, reference: str) -> Mapping[str, Any] | None:
         """From memory."""
         return self.sandbox.resource(reference)
 
@@ -162,18 +172,19 @@ class RealHospital:
             missing -= {self._reveals[self._learned].patient_id}
             self.unfold(1)
 
-    def resource(self, reference: str) -> Mapping[str, object] | None:
+    def resource(self, reference: str) -> Mapping[str, Any] | None:
         """Read over HTTP."""
         reply = self._http.get(f"/{reference}")
-        found: dict[str, object] | None = reply.json() if reply.status_code == httpx.codes.OK else None
+        found: dict[str, Any] | None = reply.json() if reply.status_code == httpx.codes.OK else None
         return found
 
     def written(self, kind: str) -> Sequence[Written]:
-        """Everything of our patients, page after page."""
+        """Everything of our patients, or of ourselves, page after page."""
+        queries = [_OF_A_PATIENT[kind].format(patient) for patient in self.patients] if kind in _OF_A_PATIENT else [""]
         return [
             Written(resource=one, version=int(one["meta"]["versionId"]))
-            for patient in self.patients
-            for one in self._found(f"/{kind}?subject=Patient/{patient}&_count=200")
+            for query in queries
+            for one in self._found(f"/{kind}?{query}&_count=200")
         ]
 
     def _found(self, url: str) -> Iterator[dict[str, Any]]:

@@ -9,10 +9,27 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from adapter.fhir.fingerprint import superseded_by
-from adapter.store.ledger import LedgerEntry
-from tests.faults.hospitals import Hospital
+from adapter.store.ledger import DEAD_LETTER, LedgerEntry
+from tests.faults.hospitals import Ehr, Written
+
+Json = Mapping[str, Any]
+# Every type that we write about a patient, with the element that names whom; a Provenance names its targets.
+_ABOUT_A_PATIENT = {
+    "RiskAssessment": "subject",
+    "CarePlan": "subject",
+    "DetectedIssue": "patient",
+    "GuidanceResponse": "subject",
+    "Task": "for",
+    "Provenance": "target",
+}
+_ABOUT_US = ("Device", "DocumentReference")
+_OF_AN_ASSESSMENT = frozenset({"RiskAssessment", "CarePlan", "GuidanceResponse", "Task", "Provenance"})
+_OF_AN_ABSTENTION = frozenset({"DetectedIssue", "GuidanceResponse", "Provenance"})
+# The status of what asks somebody to do something: while it stands, and when another stands instead.
+_OPEN_AND_ENDED = {"CarePlan": ("draft", "revoked"), "Task": ("requested", "cancelled")}
 
 
 @dataclass(slots=True)
@@ -52,7 +69,7 @@ class Verdict:
 
 def judge(
     verdict: Verdict,
-    hospital: Hospital,
+    hospital: Ehr,
     entries: Sequence[LedgerEntry],
     expected: Mapping[str, str],
     folders: Sequence[Path],
@@ -61,57 +78,90 @@ def judge(
 
     expected: assessment id by patient. folders: of all workers; nothing half done may lie there.
     """
-    held = {kind: hospital.written(kind) for kind in ("RiskAssessment", "CarePlan")}
     delivered = {entry.assessment_id: entry.patient_id for entry in entries if entry.assessment_id}
-    for kind, stored in held.items():
-        names = Counter(_name(one.resource) for one in stored)
-        verdict.duplicates += [f"{kind} {name} is there {count} times" for name, count in names.items() if count > 1]
-        for one in stored:
-            identity = _name(one.resource).partition("-")[2]
-            if one.version != (
-                1 if superseded_by(dict(one.resource)) is None else 2
-            ):  # marked once, never written again
-                verdict.duplicates.append(f"{kind} {identity} was written {one.version} times")
-            if identity not in delivered:
-                verdict.violations.append(f"{kind} {identity} stands in no case")
-            elif one.resource["subject"]["reference"] != f"Patient/{delivered[identity]}":
-                verdict.wrong_patient.append(f"{kind} {identity}")
-    for one in held["RiskAssessment"]:
-        verdict.wrong_patient += list(_strangers(one.resource, hospital))
-        verdict.violations += list(_left_standing(one.resource, expected))
-    there = {_name(one.resource).partition("-")[2] for one in held["RiskAssessment"]}
-    verdict.lost += [f"{patient}: {identity}" for patient, identity in expected.items() if identity not in there]
+    parts: dict[str, dict[str, Written]] = {}
+    for kind in (*_ABOUT_A_PATIENT, *_ABOUT_US):
+        stored = hospital.written(kind)
+        names = Counter(_statement(one.resource) for one in stored)
+        verdict.duplicates += [f"{kind} of {name} is there {count} times" for name, count in names.items() if count > 1]
+        verdict.duplicates += [f"{_name(one)} is at version {one.version}" for one in stored if _rewritten(one)]
+        if kind in _ABOUT_A_PATIENT:
+            for one in stored:
+                parts.setdefault(_statement(one.resource), {})[kind] = one
+    for statement, written in parts.items():
+        verdict.violations += [f"{statement} has no {kind}" for kind in sorted(_missing(written))]
+        verdict.violations += _contradictions(statement, written)
+        if statement not in delivered:
+            verdict.violations.append(f"{statement} stands in no case")
+        verdict.wrong_patient += _strangers(written, f"Patient/{delivered.get(statement)}", hospital)
+        verdict.violations += _left_standing(statement, written, expected)
+    wanted = {*expected.items(), *((patient, statement) for statement, patient in delivered.items())}
+    verdict.lost += [f"{patient}: {statement}" for patient, statement in sorted(wanted) if statement not in parts]
     verdict.violations += [f"{entry.case_id} is {entry.state}" for entry in entries if entry.settled is None]
-    verdict.violations += [f"{entry.case_id}: {entry.reason}" for entry in entries if entry.state == "dead-letter"]
+    verdict.violations += [f"{entry.case_id}: {entry.reason}" for entry in entries if entry.state == DEAD_LETTER]
     left = [path for folder in folders for path in folder.rglob("*") if path.is_file() and _is_plain(path)]
     verdict.violations += [f"left behind: {path.name}" for path in left]
+
+
+def _statement(resource: Json) -> str:
+    """The assessment or abstention that a resource is part of, or the model that it describes: its first tag."""
+    return str(resource["meta"]["tag"][0]["code"])
+
+
+def _name(one: Written) -> str:
+    return f"{one.resource['resourceType']}/{one.resource['id']}"
+
+
+def _rewritten(one: Written) -> bool:
+    """Written once, and marked at most once."""
+    return one.version != (1 if superseded_by(dict(one.resource)) is None else 2)
+
+
+def _missing(written: Mapping[str, Written]) -> frozenset[str]:
+    """What an assessment, or an abstention, is not whole without."""
+    whole = _OF_AN_ASSESSMENT if written.keys() & {"RiskAssessment", "CarePlan", "Task"} else _OF_AN_ABSTENTION
+    return whole - written.keys()
+
+
+def _contradictions(statement: str, written: Mapping[str, Written]) -> Iterator[str]:
+    """A draft that is superseded and still to be done, or revoked and nothing stands instead; marks that disagree."""
+    marks = {kind: superseded_by(dict(one.resource)) for kind, one in written.items() if kind in _OPEN_AND_ENDED}
+    if len(set(marks.values())) > 1:
+        yield f"{statement} is superseded in part: {marks}"
+    for kind, stands_instead in marks.items():
+        status = written[kind].resource.get("status")
+        if status != _OPEN_AND_ENDED[kind][stands_instead is not None]:
+            yield f"{kind} of {statement} is {status}, superseded by {stands_instead}"
+
+
+def _strangers(written: Mapping[str, Written], patient: str, hospital: Ehr) -> Iterator[str]:
+    """Parts about somebody else than the case, and inputs that belong to somebody else, or to nobody."""
+    of_ours = {_name(one) for one in written.values()}
+    for kind, one in written.items():
+        if kind == "Provenance":
+            targets = {target["reference"].partition("/_history/")[0] for target in one.resource["target"]}
+            if not targets <= of_ours:
+                yield f"{_name(one)} is about {sorted(targets - of_ours)}"
+        elif one.resource[_ABOUT_A_PATIENT[kind]]["reference"] != patient:
+            yield f"{_name(one)} is not about {patient}"
+    for entry in written["RiskAssessment"].resource["basis"] if "RiskAssessment" in written else ():
+        reference = entry["reference"].partition("/_history/")[0]
+        resource = hospital.resource(reference)
+        about: Json = (resource or {}).get("subject") or {}
+        if reference != patient and about.get("reference") != patient:
+            yield f"{_name(written['RiskAssessment'])} rests on {reference}"
+
+
+def _left_standing(statement: str, written: Mapping[str, Written], expected: Mapping[str, str]) -> Iterator[str]:
+    """An older assessment that does not say which one stands instead."""
+    if "RiskAssessment" not in written:
+        return
+    risk = written["RiskAssessment"].resource
+    newest = expected.get(str(risk["subject"]["reference"]).removeprefix("Patient/"))
+    if newest is not None and statement != newest and superseded_by(dict(risk)) is None:
+        yield f"{statement} stands beside {newest}"
 
 
 def _is_plain(path: Path) -> bool:
     """Whether it is a patient's image or record that is not sealed."""
     return path.suffix in {".partial", ".dcm"} or "plain" in path.parts
-
-
-def _name(resource: Mapping[str, object]) -> str:
-    """The business identifier by which an assessment's resources are known."""
-    return str(resource["identifier"][0]["value"])  # type: ignore[index]  # JSON of our own writing
-
-
-def _left_standing(risk: Mapping[str, object], expected: Mapping[str, str]) -> Iterator[str]:
-    """An older assessment that does not say which one stands instead."""
-    patient = str(risk["subject"]["reference"]).removeprefix("Patient/")  # type: ignore[index]
-    newest = expected.get(patient)
-    if newest is not None and not _name(risk).endswith(newest) and superseded_by(dict(risk)) is None:
-        yield f"{_name(risk)} stands beside {newest}"
-
-
-def _strangers(risk: Mapping[str, object], hospital: Hospital) -> Iterator[str]:
-    """Inputs that belong to somebody else, or to nobody."""
-    subject = risk["subject"]["reference"]  # type: ignore[index]
-    for entry in risk["basis"]:  # type: ignore[attr-defined]
-        reference = entry["reference"].partition("/_history/")[0]
-        resource = hospital.resource(reference)
-        if reference == subject:
-            continue
-        if resource is None or resource["subject"]["reference"] != subject:  # type: ignore[index]
-            yield f"{_name(risk)} rests on {reference}"

@@ -194,6 +194,6 @@ def trouble(around: Surroundings, draw: random.Random, tell: Callable[[str], Non
             thread.start()
             stack.callback(thread.join)
         yield
-    tell(f"  with: {'; '.join(told)}")
+    tell(f"with: {'; '.join(told)}")
     if len(told) < len(chosen):
         raise RuntimeError("a fault could not be made: see the thread's traceback")

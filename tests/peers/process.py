@@ -8,11 +8,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import IO
 
 _SETPRIV = shutil.which("setpriv")  # util-linux; elsewhere a killed run leaves its servers behind
+# Children start from a thread that lives as long as we do: the kernel's signal comes when the parent thread ends.
+_STARTER = ThreadPoolExecutor(1)
 
 
 class PeerMissing(Exception):
@@ -62,7 +65,7 @@ class Process:
             user=user,
             cwd=folder,
         )
-        self._child = self._start()
+        self._child = _STARTER.submit(self._start).result()
 
     @property
     def pid(self) -> int:
@@ -83,7 +86,7 @@ class Process:
         """SIGQUIT, which PostgreSQL answers by ending at once without tidying up; then the same command."""
         self._child.send_signal(signal.SIGQUIT)
         self._child.wait(timeout=30)
-        self._child = self._start()
+        self._child = _STARTER.submit(self._start).result()
 
     def stop(self, patience: float = 15) -> None:
         """End it and wait until it has ended. patience: seconds until SIGKILL."""
