@@ -312,14 +312,15 @@ def _let_finish(pool: Sequence[Worker], environment: Mapping[str, str]) -> Itera
     with opened_ledger(pool[0].settings) as ledger:
         while time.monotonic() < deadline and all(worker.lives for worker in pool):
             time.sleep(_LOOK)
-            idle_since = (idle_since or time.monotonic()) if _settled(ledger) else None
+            idle = _settled(ledger) and all(worker.serves for worker in pool)
+            idle_since = (idle_since or time.monotonic()) if idle else None
             if idle_since is not None and time.monotonic() - idle_since > 2 * _QUIET:
                 break
         else:
             yield f"the service did not settle every case in time: {pool[0].last_words()}"
     for worker in pool:
         if not worker.stopped_in_order():
-            yield f"{worker.folder.name} did not stop in order"
+            yield f"{worker.folder.name} did not stop in order: {worker.last_words()}"
 
 
 def _expected(settings: Settings, hospital: Hospital, folder: Path) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ from tests.peers.process import free_port
 
 _ROOT = Path(__file__).parents[2]
 _STOP_SECONDS = 20.0
+_READY = b"adjuvant runs"  # as the command line says it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,7 @@ class Worker:
         self.folder = folder / f"worker{number}"
         self.plan: Plan | None = None
         self._log = folder / f"worker{number}.log"
+        self._log_begins = 0
         self._process: subprocess.Popen[bytes] | None = None
         self.config = _site(number, hospital, folder, url, base_url)
         self.settings: Settings = load_settings(self.config)
@@ -57,6 +59,7 @@ class Worker:
     def start(self, plan: Plan | None, environment: Mapping[str, str] | None = None) -> None:
         """Begin to work. environment: beside ours."""
         self.plan = plan
+        self._log_begins = self._log.stat().st_size if self._log.exists() else 0
         command = [sys.executable, "-m", "tests.faults.victim", str(self.config), *(plan.words if plan else ())]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -67,6 +70,11 @@ class Worker:
     def lives(self) -> bool:
         """Whether the process is there, paused or not."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def serves(self) -> bool:
+        """Whether it has come up since it was started last; before, a request to stop only ends its imports."""
+        return _READY in self._log.read_bytes()[self._log_begins :]
 
     def how_it_fell(self) -> str:
         """Of a process that is gone: at which kill point, or otherwise."""
