@@ -49,8 +49,9 @@ from adapter.terminology import load_terminology
 from tests.faults.hospitals import Hospital, PretendHospital, RealHospital
 from tests.faults.judge import Verdict, judge
 from tests.faults.proxy import TcpProxy
-from tests.faults.trouble import Surroundings, set_clock, small_disk, trouble
-from tests.faults.workers import Plan, Worker
+from tests.faults.trouble import Surroundings, clocks_that_can_be_stepped, set_clock, small_disk, trouble
+from tests.faults.victim import Plan
+from tests.faults.workers import Worker
 from tests.peers.hapi import Hapi, start_hapi
 from tests.peers.orthanc import Orthanc, start_orthanc
 from tests.peers.postgresql import Postgresql, start_postgresql
@@ -386,7 +387,11 @@ def main() -> None:
     if arguments.only is not None:
         planned = (planned[arguments.only],)
     total = Verdict()
-    with _real_peers(wanted=arguments.peers == "real") as peers, ThreadPoolExecutor(arguments.jobs) as pool:
+    with (
+        clocks_that_can_be_stepped(),
+        _real_peers(wanted=arguments.peers == "real") as peers,
+        ThreadPoolExecutor(arguments.jobs) as pool,
+    ):
         running = {pool.submit(_judged, schedule, peers, tell): schedule for schedule in planned}
         for done, judged in enumerate(as_completed(running), start=1):
             verdict, schedule = judged.result(), running[judged]

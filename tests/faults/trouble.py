@@ -11,11 +11,13 @@ import random
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 
 from sqlalchemy import make_url
@@ -47,18 +49,28 @@ class Surroundings:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Of a worker whose wall clock can be stepped; empty where this machine has no C compiler.
+        """Of a worker whose wall clock is to be stepped."""
+        return {"CLOCK_OFFSET_FILE": str(self.clock_file)}
 
-        libfaketime, which would do it, breaks Python's own sleep (0.9.10: EINVAL from clock_nanosleep).
-        """
-        library = self.folder / "clock_offset.so"
-        compiler = shutil.which("cc")
-        if compiler is None:
-            return {}
-        if not library.exists():
-            source = Path(__file__).with_name("clock_offset.c")
-            subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
-        return {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(self.clock_file)}
+
+@contextmanager
+def clocks_that_can_be_stepped() -> Iterator[None]:
+    """Workers are forked from a process whose wall clock is ours; a real one where this machine has no C compiler.
+
+    libfaketime, which would do it, breaks Python's own sleep (0.9.10: EINVAL from clock_nanosleep).
+    """
+    compiler = shutil.which("cc")
+    if compiler is None:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="adjuvant-clock-") as folder:
+        library = f"{folder}/clock_offset.so"
+        source = Path(__file__).with_name("clock_offset.c")
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, str(source), "-ldl"], check=True)
+        os.environ["LD_PRELOAD"] = library
+        forkserver.ensure_running()
+        del os.environ["LD_PRELOAD"]
+        yield
 
 
 @contextmanager

@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from adapter.moments import Moment
 from adapter.sandbox.hospital import sandbox_policy
 from adapter.sandbox.patients import PATIENT_SYSTEM
 from adapter.settings import Settings, load_settings
 from tests.faults.hospitals import Hospital
+from tests.faults.victim import Plan, serve
 from tests.peers.process import free_port
 
-_ROOT = Path(__file__).parents[2]
 _STOP_SECONDS = 20.0
 _READY = b"adjuvant runs"  # as the command line says it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """At which passage of which moment a worker gets the signal, and so many seconds later."""
-
-    moment: Moment
-    passage: int = 1
-    delay: float = 0.0
-    signal: signal.Signals = signal.SIGKILL
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """As the arguments of the victim."""
-        return self.moment.name, str(self.passage), str(self.delay), self.signal.name.removeprefix("SIG")
-
-    def __str__(self) -> str:
-        """As the log tells it."""
-        return f"{self.signal.name} at {self.moment.name} passage {self.passage}"
+# Forked from a process that has imported the service, so that a thousand starts cost no thousand imports.
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["__main__", serve.__module__])
 
 
 class Worker:
@@ -52,7 +36,7 @@ class Worker:
         self.plan: Plan | None = None
         self._log = folder / f"worker{number}.log"
         self._log_begins = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkServerProcess | None = None
         self.config = _site(number, hospital, folder, url, base_url)
         self.settings: Settings = load_settings(self.config)
 
@@ -60,16 +44,13 @@ class Worker:
         """Begin to work. environment: beside ours."""
         self.plan = plan
         self._log_begins = self._log.stat().st_size if self._log.exists() else 0
-        command = [sys.executable, "-m", "tests.faults.victim", str(self.config), *(plan.words if plan else ())]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=_ROOT, stderr=log, stdout=log, env={**os.environ, **(environment or {})}
-            )
+        self._process = _processes.Process(target=serve, args=(self.config, plan, self._log, dict(environment or {})))
+        self._process.start()
 
     @property
     def lives(self) -> bool:
         """Whether the process is there, paused or not."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.is_alive()
 
     @property
     def serves(self) -> bool:
@@ -78,7 +59,7 @@ class Worker:
 
     def how_it_fell(self) -> str:
         """Of a process that is gone: at which kill point, or otherwise."""
-        code = self._process.poll() if self._process is not None else None
+        code = self._process.exitcode if self._process is not None else None
         if self.plan is not None and (code == -signal.SIGKILL or (code == 0 and self.plan.signal is signal.SIGTERM)):
             return self.plan.moment.value
         return self.BY_ITSELF
@@ -86,20 +67,20 @@ class Worker:
     @property
     def paused(self) -> bool:
         """Whether the process is stopped by a signal."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None or not self._process.is_alive():
             return False
         return Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to a process that may be gone."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
+        if self._process is not None and self._process.pid is not None and self._process.is_alive():
+            os.kill(self._process.pid, number)
 
     def kill(self) -> None:
         """End it at once, and wait until it is gone."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            self._process.join()
 
     def stop(self) -> None:
         """Ask it to stop; one that stays, or dies by its plan meanwhile, is gone too."""
@@ -117,11 +98,10 @@ class Worker:
         """Wait for one that was asked to stop."""
         if self._process is None:
             return True
-        try:
-            return self._process.wait(_STOP_SECONDS) == 0
-        except subprocess.TimeoutExpired:
+        self._process.join(_STOP_SECONDS)
+        if self._process.is_alive():
             self.kill()
-            return False
+        return self._process.exitcode == 0
 
     def last_words(self) -> str:
         """The end of its log: ids and codes only."""
