@@ -67,7 +67,7 @@ class Faults(StrEnum):
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 _CYCLES_A_SCHEDULE = {Faults.DEATHS: 15, Faults.MANY: 3}
-_PATIENTS = 4
+_PATIENTS, _IMAGES = 4, 9
 _TODAY = datetime(2026, 1, 1, tzinfo=UTC)
 _LONGEST_CYCLE, _QUIET, _LOOK = 40.0, 1.5, 0.1  # seconds
 _LONGEST_END = 300.0
@@ -248,7 +248,11 @@ def _courses(schedule: Schedule) -> Sequence[SimulatedCourse]:
     first = 1 + _PATIENTS * schedule.number
     seed = random.Random(schedule.name).getrandbits(32)
     kinds = list(CourseKind)[:_PATIENTS]
-    return [simulate_course(kind, first + index, seed=seed, today=_TODAY) for index, kind in enumerate(kinds)]
+    courses = [simulate_course(kind, first + index, seed=seed, today=_TODAY) for index, kind in enumerate(kinds)]
+    return [
+        replace(course, ct_series=tuple(replace(series, images=_IMAGES) for series in course.ct_series))
+        for course in courses
+    ]
 
 
 def _database(schedule: Schedule, peers: Peers, folder: Path) -> str:
@@ -383,6 +387,7 @@ def main() -> None:
         if arguments.verbose:
             print(line, file=sys.stderr, flush=True)
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers are stopped on the way out
     planned = schedules(arguments.cycles, arguments.seed, database=arguments.database, faults=Faults(arguments.faults))
     if arguments.only is not None:
         planned = (planned[arguments.only],)
@@ -391,7 +396,9 @@ def main() -> None:
         clocks_that_can_be_stepped(),
         _real_peers(wanted=arguments.peers == "real") as peers,
         ThreadPoolExecutor(arguments.jobs) as pool,
+        ExitStack() as stack,
     ):
+        stack.callback(pool.shutdown, cancel_futures=True)
         running = {pool.submit(_judged, schedule, peers, tell): schedule for schedule in planned}
         for done, judged in enumerate(as_completed(running), start=1):
             verdict, schedule = judged.result(), running[judged]

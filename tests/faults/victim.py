@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
+import multiprocessing
 import os
 import signal
 import threading
@@ -14,8 +14,6 @@ from pathlib import Path
 
 from adapter import moments
 from adapter.cli import _configure_logging, run
-
-_PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +36,7 @@ class Plan:
 
 def serve(config: Path, plan: Plan | None, log: Path, environment: Mapping[str, str]) -> None:
     """Run until killed, or asked to stop; without a plan the service is left alone. For a process of its own."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
     with log.open("ab") as written:
         for stream in (1, 2):
             os.dup2(written.fileno(), stream)
@@ -47,6 +45,14 @@ def serve(config: Path, plan: Plan | None, log: Path, environment: Mapping[str, 
     if plan is not None:
         _raise_at(plan)
     run(config)
+
+
+def _end_with_the_driver() -> None:
+    """A driver that is killed leaves nobody behind."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)
 
 
 def _raise_at(plan: Plan) -> None:
