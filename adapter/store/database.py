@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ Database = Engine
 
 _BUSY_MILLISECONDS = 30_000
 _MIGRATION_KEY, _POLL_KEY, _REAPER_KEY = 7_532_928, 7_532_929, 7_532_930  # any numbers that no other program locks
+_ONE_MIGRATION = threading.Lock()  # alembic holds the connection it migrates in globals of its modules
 # A worker that was stopped inside a transaction loses it, and its locks, after ten seconds; a server that went without
 # a word is noticed after fifteen. Source: libpq, connection parameters; design, section 7.
 _POSTGRESQL_PATIENCE = {
@@ -118,7 +120,7 @@ def _check_and_migrate(engine: Engine) -> None:
     wanted = str(script.get_current_head())
     if _schema(engine) == wanted:
         return
-    with _alone(engine) as connection:
+    with _ONE_MIGRATION, _alone(engine) as connection:
         found = MigrationContext.configure(connection).get_current_revision()  # another process may have been faster
         if found is not None and found not in {step.revision for step in script.walk_revisions()}:
             raise BadStore(f"the database has schema {found}, this adjuvant needs {wanted} or an older one")

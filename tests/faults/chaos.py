@@ -22,6 +22,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -401,7 +402,12 @@ def main() -> None:
         stack.callback(pool.shutdown, cancel_futures=True)
         running = {pool.submit(_judged, schedule, peers, tell): schedule for schedule in planned}
         for done, judged in enumerate(as_completed(running), start=1):
-            verdict, schedule = judged.result(), running[judged]
+            schedule = running[judged]
+            try:
+                verdict = judged.result()
+            except Exception as error:  # the others are judged all the same
+                traceback.print_exception(error)
+                verdict = Verdict(violations=["could not be judged"])
             total.add(verdict)
             if verdict.breaches:
                 total.breached += 1

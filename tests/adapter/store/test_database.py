@@ -5,19 +5,20 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from sqlmodel import Session, SQLModel
 
 from adapter.errors import BadStore
 from adapter.store.database import StoreLock, open_database
 from adapter.store.ledger import Ledger
-from adapter.store.tables import WatermarkRow
+from adapter.store.tables import CaseRow, WatermarkRow
 
 
 def _url(folder: Path) -> str:
@@ -113,6 +114,19 @@ def test_two_processes_that_start_at_once_make_one_database(tmp_path: Path) -> N
     children = [subprocess.Popen(command, cwd=Path(__file__).parents[3]) for _ in range(3)]
     assert [child.wait(timeout=60) for child in children] == [0, 0, 0]
     assert "adjuvant_case" in _tables(_file(tmp_path))
+
+
+def test_two_databases_made_at_once_by_one_process_are_both_whole(tmp_path: Path) -> None:
+    """Alembic keeps the migration at work in globals: without a lock one thread's columns go to the other's tables."""
+
+    def made(number: int) -> bool:
+        engine = open_database(_url(tmp_path / str(number)))
+        columns = {column["name"] for column in inspect(engine).get_columns("adjuvant_case")}
+        engine.dispose()
+        return columns == set(CaseRow.__table__.columns.keys())  # type: ignore[attr-defined]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(made, range(16)))
 
 
 @pytest.mark.parametrize("url", ["no address", "mysql://127.0.0.1/adjuvant"])
