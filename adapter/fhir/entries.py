@@ -204,8 +204,7 @@ def with_replaced(entry: WriteEntry, replaced: Iterable[str]) -> WriteEntry:
 
 def without_references(content: bytes, left_out: Set[str]) -> bytes:
     """Leave out what refers to resources that are not written: the list entry it stands in, else the element."""
-    kept = _pruned(read_json(content), left_out)
-    return canonical_json(kept)
+    return canonical_json(_pruned(read_json(content), left_out)) if left_out else content
 
 
 def _pruned(value: object, left_out: Set[str]) -> object:

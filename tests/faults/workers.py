@@ -5,7 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -16,7 +19,8 @@ from tests.faults.hospitals import Hospital
 from tests.faults.victim import Plan, serve
 from tests.peers.process import free_port
 
-_STOP_SECONDS = 20.0
+_one_at_a_time = threading.Lock()  # to start one reads the ends of all: what two threads read, one of them loses
+_STOP_SECONDS, _LOOK_SECONDS = 20.0, 0.02
 _READY = b"adjuvant runs"  # as the command line says it
 
 
@@ -45,12 +49,20 @@ class Worker:
         self.plan = plan
         self._log_begins = self._log.stat().st_size if self._log.exists() else 0
         self._process = _processes.Process(target=serve, args=(self.config, plan, self._log, dict(environment or {})))
-        self._process.start()
+        with _one_at_a_time:
+            self._process.start()
 
     @property
     def lives(self) -> bool:
         """Whether the process is there, paused or not."""
-        return self._process is not None and self._process.is_alive()
+        return self._process is not None and self._exit_code is None
+
+    @property
+    def _exit_code(self) -> int | None:
+        if self._process is None:
+            return None
+        with _one_at_a_time:
+            return self._process.exitcode
 
     @property
     def serves(self) -> bool:
@@ -59,7 +71,7 @@ class Worker:
 
     def how_it_fell(self) -> str:
         """Of a process that is gone: at which kill point, or otherwise."""
-        code = self._process.exitcode if self._process is not None else None
+        code = self._exit_code
         if self.plan is not None and (code == -signal.SIGKILL or (code == 0 and self.plan.signal is signal.SIGTERM)):
             return self.plan.moment.value
         return self.BY_ITSELF
@@ -67,20 +79,25 @@ class Worker:
     @property
     def paused(self) -> bool:
         """Whether the process is stopped by a signal."""
-        if self._process is None or not self._process.is_alive():
+        if self._process is None:
             return False
-        return Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        try:
+            status = Path(f"/proc/{self._process.pid}/stat").read_text()
+        except FileNotFoundError:
+            return False
+        return status.rpartition(")")[2].split()[0] == "T"
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to a process that may be gone."""
-        if self._process is not None and self._process.pid is not None and self._process.is_alive():
-            os.kill(self._process.pid, number)
+        if self._process is not None and self._process.pid is not None and self.lives:
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
 
     def kill(self) -> None:
         """End it at once, and wait until it is gone."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
+        self.send(signal.SIGKILL)
+        while self.lives:
+            time.sleep(_LOOK_SECONDS)
 
     def stop(self) -> None:
         """Ask it to stop; one that stays, or dies by its plan meanwhile, is gone too."""
@@ -98,10 +115,11 @@ class Worker:
         """Wait for one that was asked to stop."""
         if self._process is None:
             return True
-        self._process.join(_STOP_SECONDS)
-        if self._process.is_alive():
-            self.kill()
-        return self._process.exitcode == 0
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self.lives and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        self.kill()
+        return self._exit_code == 0
 
     def last_words(self) -> str:
         """The end of its log: ids and codes only."""
