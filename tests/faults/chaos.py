@@ -149,6 +149,7 @@ def run_schedule(schedule: Schedule, peers: Peers, folder: Path, tell: Callable[
             archive=hospital.pretend_archive,
             postgresql=peers.postgresql if schedule.database == POSTGRESQL else None,
             small_disk=mounted,
+            clock_file=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="adjuvant-clock-"))) / "offset",
         )
         pool = [Worker(number, hospital, folder, url, base_url) for number in range(schedule.workers)]
         for worker in pool:
@@ -197,7 +198,7 @@ def _disturb(
         verdict.cycles += 1
         verdict.killed[where] += 1
         if fallen and where == Worker.BY_ITSELF and not many:  # it may refuse to start while all this happens
-            verdict.violations.append(f"{victim.folder.name} ended by itself: {victim.last_words()}")
+            verdict.violations.append(f"{victim.folder.name} ended with {victim.exit_code}: {victim.last_words()}")
 
 
 def _plan(draw: random.Random, schedule: Schedule, *, first: bool) -> Plan:

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
@@ -33,7 +33,10 @@ _CLOCKS = (0, _HOUR, -_HOUR, _YEAR, -_YEAR)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What can be disturbed. ehr: the proxy before the EHR. archive: None where it is a real one."""
+    """What can be disturbed. ehr: the proxy before the EHR. archive: None where it is a real one.
+
+    clock_file: where the workers' clock reads its offset, again and again; not on the disk that gets full.
+    """
 
     folder: Path
     url: str
@@ -41,11 +44,7 @@ class Surroundings:
     archive: SandboxPacs | None
     postgresql: Postgresql | None
     small_disk: bool
-
-    @property
-    def clock_file(self) -> Path:
-        """The workers' clock reads its offset here, again and again."""
-        return self.folder / "clock"
+    clock_file: Path
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -157,9 +156,11 @@ def _disk(around: Surroundings, draw: random.Random) -> str:
     if not around.small_disk:
         return _database(around, draw)
     filler, spared = around.folder / "filler", draw.choice([0, 0, 64 << 10, 512 << 20])
-    free = shutil.disk_usage(around.folder).free
     with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, free - spared))
+        while (wanted := shutil.disk_usage(around.folder).free - spared) > 0:
+            with suppress(OSError):  # the workers write meanwhile: what is left now, then
+                os.posix_fallocate(file.fileno(), 0, wanted)
+                break
     time.sleep(draw.uniform(0.5, 4))
     filler.unlink()
     return f"disk full but for {spared} bytes"

@@ -55,10 +55,11 @@ class Worker:
     @property
     def lives(self) -> bool:
         """Whether the process is there, paused or not."""
-        return self._process is not None and self._exit_code is None
+        return self._process is not None and self.exit_code is None
 
     @property
-    def _exit_code(self) -> int | None:
+    def exit_code(self) -> int | None:
+        """Negative: the signal that ended it. None while it lives, and before it was started."""
         if self._process is None:
             return None
         with _one_at_a_time:
@@ -71,7 +72,7 @@ class Worker:
 
     def how_it_fell(self) -> str:
         """Of a process that is gone: at which kill point, or otherwise."""
-        code = self._exit_code
+        code = self.exit_code
         if self.plan is not None and (code == -signal.SIGKILL or (code == 0 and self.plan.signal is signal.SIGTERM)):
             return self.plan.moment.value
         return self.BY_ITSELF
@@ -119,7 +120,7 @@ class Worker:
         while self.lives and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
         self.kill()
-        return self._exit_code == 0
+        return self.exit_code == 0
 
     def last_words(self) -> str:
         """The end of its log: ids and codes only."""
