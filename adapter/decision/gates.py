@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from adapter.decision.policy import GateLimits, Policy
 from adapter.decision.rules import Findings, features_of
-from adapter.decision.verdicts import ASKED_FOR, CLOSED, Decision
+from adapter.decision.verdicts import CLOSED, Decision
 from adapter.domain.plan import Gate, GateOutcome, GateState, RiskGroup, Verdict
 from adapter.domain.record import Quarantined
 from adapter.domain.risk import RiskForecast
@@ -123,8 +123,8 @@ def walk_gates(
     allowed = allowed_actions(decision)
     ground = support or ModelSupport()
     stops: tuple[tuple[Gate, Iterator[_Stop]], ...] = (
-        (Gate.SCOPE, _scope(decision)),
-        (Gate.GUIDELINE, _guideline(decision, allowed)),
+        (Gate.SCOPE, _scope(decision, policy)),
+        (Gate.GUIDELINE, _guideline(decision, allowed, policy)),
         (Gate.COMPLETENESS, _completeness(findings, policy, forecast, quarantined)),
         (Gate.DISTRIBUTION, _distribution(forecast, policy.gates)),
         (Gate.OVERLAP, _overlap(ground, allowed, policy.gates)),
@@ -158,7 +158,7 @@ def _outcome(gate: Gate, stop: _Stop | None) -> GateOutcome:
 # ---- the gates, each yielding what stops it
 
 
-def _scope(decision: Decision) -> Iterator[_Stop]:
+def _scope(decision: Decision, policy: Policy) -> Iterator[_Stop]:
     closed = next((reason for reason in decision.reasons if reason.code in CLOSED), None)
     if closed is not None:
         yield _Stop("adjuvant-question-closed", closed.sentence, "Nothing: the time of adjuvant treatment is over.")
@@ -172,18 +172,20 @@ def _scope(decision: Decision) -> Iterator[_Stop]:
         yield _Stop(
             "scope-unknown",
             "Whether these rules cover the patient is not known.",
-            _what_is_missing(decision),
+            _what_is_missing(decision, policy),
         )
 
 
-def _guideline(decision: Decision, allowed: tuple[str, ...]) -> Iterator[_Stop]:
+def _guideline(decision: Decision, allowed: tuple[str, ...], policy: Policy) -> Iterator[_Stop]:
     if decision.risk_group is RiskGroup.UNKNOWN:
-        yield _Stop("risk-group-unknown", "The guideline's risk group cannot be assessed.", _what_is_missing(decision))
+        yield _Stop(
+            "risk-group-unknown", "The guideline's risk group cannot be assessed.", _what_is_missing(decision, policy)
+        )
     if not allowed:
         yield _Stop(
             "no-allowed-action",
             "The rules leave no treatment to propose: contraindicated, or not to be assessed.",
-            _what_is_missing(decision),
+            _what_is_missing(decision, policy),
         )
     if len(allowed) == 1:
         yield _Stop(
@@ -208,7 +210,7 @@ def _completeness(
         }
     )
     if refused:
-        named = ", ".join(refused)
+        named = ", ".join(refused)  # as a site's mapping row calls them
         yield _Stop(
             "units-refused",
             f"Values were sent that could not be read: {named}.",
@@ -220,7 +222,7 @@ def _completeness(
         yield _Stop(
             "inputs-missing",
             f"{len(forecast.missing)} model inputs are not known, more than the {policy.gates.most_missing:g} allowed.",
-            f"Record {', '.join(forecast.missing)}.",
+            f"Record {'; '.join(policy.asked_for(feature) for feature in forecast.missing)}.",
         )
 
 
@@ -301,8 +303,8 @@ def _ranking(ground: ModelSupport, allowed: tuple[str, ...], limits: GateLimits)
     return tuple(sorted(allowed, key=lambda action: -gains[action]))
 
 
-def _what_is_missing(decision: Decision) -> str:
+def _what_is_missing(decision: Decision, policy: Policy) -> str:
     """Name what would settle it, once each; without anything missing the board is left."""
     missing = sorted({feature for reason in decision.reasons for feature in reason.missing})
-    asked = [ASKED_FOR.get(feature, feature) for feature in missing]
+    asked = [policy.asked_for(feature) for feature in missing]
     return f"Record {'; '.join(asked)}." if asked else "The tumour board decides."

@@ -40,6 +40,7 @@ DERIVED: Mapping[str, frozenset[str]] = {
 }
 
 _MAX_NESTING = 32
+_ASKED_FOR = {"distant_metastasis": "cM"}  # what a rule reads and what it is computed from
 
 
 class FeatureKind(Enum):
@@ -52,13 +53,16 @@ class FeatureKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureKey:
-    """One feature the rules know. unit: canonical UCUM of a number. values: the categories of a code.
+    """One feature the rules know. title: how a clinician is asked for it. unit: canonical UCUM of a number.
+
+    values: the categories of a code.
 
     aliases: other spellings of a value; unknown: spellings that mean it is not known. pathology: only
     findings from the index surgery on count. fresh_days: older findings read as unknown, None for any age.
     """
 
     key: str
+    title: str
     kind: FeatureKind
     unit: str | None
     values: frozenset[str]
@@ -242,6 +246,11 @@ class Policy:
     start_target_days: float
     start_late_days: float
 
+    def asked_for(self, feature: str) -> str:
+        """How a clinician is asked for a feature, also for one that is computed, or that the model alone reads."""
+        name = _ASKED_FOR.get(feature, feature)
+        return self.features[name].title if name in self.features else in_words(name)
+
     def action(self, code: str) -> Action:
         """Return the row of one action. Raises KeyError for an action outside the closed set."""
         return _row_of(self.actions, code)
@@ -253,6 +262,11 @@ class Policy:
     def visit(self, activity: str) -> Visit:
         """Return the row of one follow-up activity. Raises KeyError for one that is not in the table."""
         return _row_of(self.visits, activity)
+
+
+def in_words(key: str) -> str:
+    """A key as words."""
+    return key.replace("_", " ")
 
 
 _Row = TypeVar("_Row", Action, Visit)
@@ -460,6 +474,7 @@ class _Compiler:
         return {
             row.key: FeatureKey(
                 key=row.key,
+                title=row.title or in_words(row.key),
                 kind=FeatureKind(row.kind),
                 unit=row.unit,
                 values=frozenset(row.values or ("yes", "no")),

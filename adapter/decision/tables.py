@@ -74,6 +74,7 @@ class FeatureRow(_Row, frozen=True, kw_only=True):
     """One feature the rules know; the columns are explained in rules.toml."""
 
     key: str
+    title: str | None = None
     kind: Literal["number", "coded", "flag"]
     unit: str | None = None
     values: tuple[str, ...] = ()

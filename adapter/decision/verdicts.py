@@ -20,8 +20,6 @@ from adapter.decision.rules import Finding, Findings, Judging
 from adapter.domain.plan import ActionVerdict, RiskGroup, RuleReason, Verdict
 from adapter.domain.tristate import TriState
 
-# What a person is asked for where a rule reads something that is computed.
-ASKED_FOR = {"distant_metastasis": "M", "crcl_cg": "crcl_cg, or creatinine and weight"}
 # Reasons for which no adjuvant treatment is proposed any more.
 CLOSED = frozenset({"ADJUVANT-STARTED", "ADJUVANT-CLOSED"})
 _ADVICE_AGAINST = frozenset({Verdict.DISCORDANT, Verdict.CONTRAINDICATED})
@@ -68,10 +66,10 @@ def _verdict_on(action: Action, scope: TriState, judging: Judging, policy: Polic
         return ActionVerdict(action=action.code, verdict=action.out_of_scope, reasons=_scope_reasons(judging, policy))
     if scope is TriState.UNKNOWN:
         return ActionVerdict(action=action.code, verdict=action.undecided, reasons=_scope_reasons(judging, policy))
-    return _verdict_in_scope(action, judging)
+    return _verdict_in_scope(action, judging, policy)
 
 
-def _verdict_in_scope(action: Action, judging: Judging) -> ActionVerdict:
+def _verdict_in_scope(action: Action, judging: Judging, policy: Policy) -> ActionVerdict:
     """Walk the decision list, keeping every verdict that unknown lines leave possible; decide where they agree.
 
     What stays possible only shrinks with more findings, so a missing one can never buy a recommendation.
@@ -94,7 +92,7 @@ def _verdict_in_scope(action: Action, judging: Judging) -> ActionVerdict:
     verdicts = {verdict for verdict, _ in possible}
     if len(verdicts) == 1:
         return ActionVerdict(action=action.code, verdict=verdicts.pop(), reasons=(possible[-1][1],))
-    undecided = _cannot_assess(action.code, action.title, missing, judging.findings)
+    undecided = _cannot_assess(action.code, action.title, missing, judging.findings, policy)
     verdict = Verdict.DISCORDANT if verdicts <= _ADVICE_AGAINST else action.undecided
     return ActionVerdict(action=action.code, verdict=verdict, reasons=(undecided,))
 
@@ -128,7 +126,7 @@ def _scope_reasons(judging: Judging, policy: Policy) -> tuple[RuleReason, ...]:
         if judgement.truth is TriState.FALSE
     )
     return outside or tuple(
-        _cannot_assess(rule.code, rule.title, judgement.missing, judging.findings)
+        _cannot_assess(rule.code, rule.title, judgement.missing, judging.findings, policy)
         for rule, judgement in judged
         if judgement.truth is TriState.UNKNOWN
     )
@@ -137,7 +135,7 @@ def _scope_reasons(judging: Judging, policy: Policy) -> tuple[RuleReason, ...]:
 def _part_reasons(whole: Rule, truth: TriState, judging: Judging, policy: Policy) -> Iterable[RuleReason]:
     """Name the parts that made the whole true or left it open; a false whole needs no words."""
     if truth is TriState.UNKNOWN:
-        yield _cannot_assess(whole.code, whole.title, judging.of(whole.when).missing, judging.findings)
+        yield _cannot_assess(whole.code, whole.title, judging.of(whole.when).missing, judging.findings, policy)
     for code in whole.parts:
         rule = policy.rules[code]
         judged = judging.of(rule.when)
@@ -159,16 +157,15 @@ def _cisplatin_reasons(judging: Judging, policy: Policy) -> Iterable[RuleReason]
         yield RuleReason(code=code, sentence=f"Cisplatin judged by {policy.panel}.", evidence=evidence)
         yield from _part_reasons(policy.rules[code], TriState.TRUE, judging, policy)
     else:
-        yield _cannot_assess(CISPLATIN_OK, f"cisplatin by {policy.panel}", suitable.missing, judging.findings)
+        yield _cannot_assess(CISPLATIN_OK, f"cisplatin by {policy.panel}", suitable.missing, judging.findings, policy)
 
 
-def _cannot_assess(code: str, title: str, missing: Iterable[str], findings: Findings) -> RuleReason:
+def _cannot_assess(code: str, title: str, missing: Iterable[str], findings: Findings, policy: Policy) -> RuleReason:
     features = tuple(sorted(missing))
-    named = ", ".join(_missing_words(feature, findings.get(feature)) for feature in features)
+    named = "; ".join(_missing_words(policy.asked_for(feature), findings.get(feature)) for feature in features)
     return RuleReason(code=code, sentence=f"Cannot assess {title}: {named} missing.", missing=features)
 
 
-def _missing_words(feature: str, finding: Finding | None) -> str:
+def _missing_words(asked: str, finding: Finding | None) -> str:
     """A finding that is there and still does not answer is too old or too vague."""
-    asked = ASKED_FOR.get(feature, feature)
     return asked if finding is None else f"a recent and exact {asked}"

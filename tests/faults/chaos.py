@@ -156,7 +156,7 @@ def run_schedule(schedule: Schedule, peers: Peers, folder: Path, tell: Callable[
             stack.callback(worker.kill)
         _disturb(schedule, hospital=hospital, pool=pool, around=around, verdict=verdict, tell=tell)
         hospital.unfold()
-        verdict.violations += _let_finish(pool, around.environment if schedule.faults is Faults.MANY else {})
+        verdict.violations += _let_finish(pool, around.clock_file if schedule.faults is Faults.MANY else None)
         for worker in pool:
             worker.kill()
         with opened_ledger(pool[0].settings) as ledger:
@@ -184,7 +184,7 @@ def _disturb(
         _news(hospital, pool[0].settings, draw, first=first)
         for worker in pool:
             if not worker.lives:
-                worker.start(_plan(draw, schedule, first=first), around.environment if many else {})
+                worker.start(_plan(draw, schedule, first=first), around.clock_file if many else None)
         with (
             trouble(around, draw, lambda with_what: tell(f"{schedule.name}, {with_what}"))
             if many and not first
@@ -309,11 +309,11 @@ def _settled(ledger: Ledger) -> bool:
     return sum(counts.values()) > 0 and counts["waiting"] == counts["running"] == 0
 
 
-def _let_finish(pool: Sequence[Worker], environment: Mapping[str, str]) -> Iterator[str]:
+def _let_finish(pool: Sequence[Worker], clock: Path | None) -> Iterator[str]:
     """Leave the service alone until every case is settled, then ask it to stop. Yields what went wrong."""
     for worker in pool:
         worker.stop()
-        worker.start(None, environment)
+        worker.start(None, clock)
     deadline = time.monotonic() + _LONGEST_END
     idle_since: float | None = None
     with opened_ledger(pool[0].settings) as ledger:

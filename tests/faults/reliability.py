@@ -34,16 +34,19 @@ _TAIL = """
 ## The whole service, killed by plan
 
 `make chaos CYCLES=1000 SEED=7` disturbs the real service on the pretend hospital by a seeded plan: SQLite with one
-worker and PostgreSQL with two, with and without transactions at the EHR. `FAULTS=many` adds pauses, orderly stops,
+worker and PostgreSQL with two, with and without transactions at the EHR, under our ids and under its own. `JOBS=3` runs
+three schedules at a time. `FAULTS=many` adds pauses, orderly stops,
 gateway errors, lost replies, half-open and dripping connections, a failing archive, a locked or restarted database, a
 full disk and steps of the clock, one to three at a time; `ARGS="--peers real"` is for HAPI FHIR and Orthanc. After
-every schedule the servers' own contents are compared with what one undisturbed look would have written: nothing lost,
-nothing twice, nobody else's, every case ended, nothing left in plain. A failed schedule is printed with the command
-that repeats it. Twenty cycles run in `make test`.
+every schedule the servers' own contents are compared with what one undisturbed look would have written: of every type
+that we write nothing lost, nothing twice, nothing in part, nobody else's, every older draft revoked, every case ended,
+nothing left in plain (`tests/faults/judge.py`, which `test_judge.py` shows each of these). A failed schedule is
+printed with the command that repeats it. Twenty cycles run in `make test`.
 
 Long runs are written down by hand in `tests/faults/long_runs.toml`, each with its last line:
 
 RUNS
+
 ## Why a worker may die ten times
 
 The list asks for three tries of a patient who crashes whatever looks at them. That is what a decision gets: it runs

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -24,6 +24,7 @@ from sqlalchemy import make_url
 
 from adapter.sandbox.pacs import PacsFaults, SandboxPacs
 from tests.faults.proxy import Manner, TcpProxy
+from tests.faults.victim import CLOCKS
 from tests.peers.postgresql import Postgresql
 
 _HOUR, _YEAR = 3_600, 31_536_000
@@ -46,11 +47,6 @@ class Surroundings:
     small_disk: bool
     clock_file: Path
 
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """Of a worker whose wall clock is to be stepped."""
-        return {"CLOCK_OFFSET_FILE": str(self.clock_file)}
-
 
 @contextmanager
 def clocks_that_can_be_stepped() -> Iterator[None]:
@@ -66,9 +62,10 @@ def clocks_that_can_be_stepped() -> Iterator[None]:
         library = f"{folder}/clock_offset.so"
         source = Path(__file__).with_name("clock_offset.c")
         subprocess.run([compiler, "-shared", "-fPIC", "-o", library, str(source), "-ldl"], check=True)
-        os.environ["LD_PRELOAD"] = library
+        os.environ |= {"LD_PRELOAD": library, CLOCKS: folder}
         forkserver.ensure_running()
-        del os.environ["LD_PRELOAD"]
+        for name in ("LD_PRELOAD", CLOCKS):
+            del os.environ[name]
         yield
 
 

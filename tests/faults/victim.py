@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from adapter import moments
 from adapter.cli import _configure_logging, run
+
+CLOCKS = "CLOCK_OFFSET_FOLDER"  # where each process that was forked from a stepped clock has its file, by process id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +36,18 @@ class Plan:
         return f"{self.signal.name} at {self.moment.name} passage {self.passage}"
 
 
-def serve(config: Path, plan: Plan | None, log: Path, environment: Mapping[str, str]) -> None:
-    """Run until killed, or asked to stop; without a plan the service is left alone. For a process of its own."""
+def serve(config: Path, plan: Plan | None, log: Path, clock: Path | None) -> None:
+    """Run until killed, or asked to stop; without a plan the service is left alone. For a process of its own.
+
+    clock: the file with the seconds by which our wall clock is off, None for a right one.
+    """
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     with log.open("ab") as written:
         for stream in (1, 2):
             os.dup2(written.fileno(), stream)
-    os.environ.update(environment)
+    faulthandler.enable()
+    if clock is not None and CLOCKS in os.environ:
+        (Path(os.environ[CLOCKS]) / str(os.getpid())).symlink_to(clock)
     _configure_logging()
     if plan is not None:
         _raise_at(plan)

@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -44,11 +43,11 @@ class Worker:
         self.config = _site(number, hospital, folder, url, base_url)
         self.settings: Settings = load_settings(self.config)
 
-    def start(self, plan: Plan | None, environment: Mapping[str, str] | None = None) -> None:
-        """Begin to work. environment: beside ours."""
+    def start(self, plan: Plan | None, clock: Path | None) -> None:
+        """Begin to work. clock: as `serve`."""
         self.plan = plan
         self._log_begins = self._log.stat().st_size if self._log.exists() else 0
-        self._process = _processes.Process(target=serve, args=(self.config, plan, self._log, dict(environment or {})))
+        self._process = _processes.Process(target=serve, args=(self.config, plan, self._log, clock))
         with _one_at_a_time:
             self._process.start()
 
@@ -124,7 +123,7 @@ class Worker:
 
     def last_words(self) -> str:
         """The end of its log: ids and codes only."""
-        return self._log.read_text(errors="replace")[-1500:] if self._log.exists() else ""
+        return self._log.read_text(errors="replace")[-4000:] if self._log.exists() else ""
 
 
 def _site(number: int, hospital: Hospital, folder: Path, url: str, base_url: str) -> Path:

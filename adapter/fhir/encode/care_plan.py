@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adapter.decision.policy import Action, Coding, Visit
+from adapter.decision.policy import Action, Coding, Policy, Visit
 from adapter.decision.regimen import MONTHS, dose_words, drug_words, effect_words, effects_of
 from adapter.domain.plan import (
     ActionVerdict,
@@ -160,7 +160,7 @@ def _treatment(entry: ActionVerdict, assessment: Assessment) -> Json:
             "status": "not-started",
             "doNotPerform": entry.verdict is Verdict.CONTRAINDICATED,
             **_start_window(regimen, assessment),
-            "description": _verdict_words(entry, action, regimen),
+            "description": _verdict_words(entry, action, regimen, assessment.policy),
         }
     )
 
@@ -172,14 +172,14 @@ def _start_window(regimen: TreatmentRegimen | None, assessment: Assessment) -> J
     return {"scheduledPeriod": {"start": assessment.landmark, "end": instant(regimen.start_by)}}
 
 
-def _verdict_words(entry: ActionVerdict, action: Action, regimen: TreatmentRegimen | None) -> str:
+def _verdict_words(entry: ActionVerdict, action: Action, regimen: TreatmentRegimen | None, policy: Policy) -> str:
     words = " ".join(reason.sentence for reason in entry.reasons)
     evidence = f" Evidence: {', '.join(action.evidence)}." if action.evidence else ""
-    spelled = "" if regimen is None else f" {' '.join(_regimen_words(regimen))}"
+    spelled = "" if regimen is None else f" {' '.join(_regimen_words(regimen, policy))}"
     return f"{entry.verdict.value}: {words} {action.regimen}{evidence}{spelled}"
 
 
-def _regimen_words(regimen: TreatmentRegimen) -> Iterable[str]:
+def _regimen_words(regimen: TreatmentRegimen, policy: Policy) -> Iterable[str]:
     """Dose, schedule, start and alternatives, then the trials' averages, which are named as such."""
     parts = [dose_words(regimen.radiotherapy)] if regimen.radiotherapy else []
     parts += [drug_words(drug) for drug in regimen.drugs]
@@ -188,7 +188,7 @@ def _regimen_words(regimen: TreatmentRegimen) -> Iterable[str]:
     if regimen.start_by is not None:
         yield f"{_TIMING_WORDS[regimen.timing]} Start by {instant(regimen.start_by)[:10]} to meet the target."
     if regimen.alternatives:
-        yield f"Also proposed by the rules: {', '.join(regimen.alternatives)}."
+        yield f"Also proposed by the rules: {'; '.join(policy.action(code).title for code in regimen.alternatives)}."
     for effect in regimen.effects:
         yield effect_words(effect)
     if regimen.radiotherapy is not None or regimen.drugs:

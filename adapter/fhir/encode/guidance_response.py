@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adapter.decision.verdicts import ASKED_FOR
 from adapter.fhir.encode.assessment import Assessment
 from adapter.fhir.encode.writing import without_empty
 from adapter.fhir.entries import Json
@@ -47,7 +46,7 @@ def _requirement(feature: str, assessment: Assessment) -> Json:
     own: Json = {
         "system": assessment.delivery.systems["feature"],
         "code": feature,
-        "display": ASKED_FOR.get(feature, feature.replace("_", " ")),
+        "display": assessment.policy.asked_for(feature),
     }
     known = assessment.account.vocabulary.get(feature)
     standard = [] if known is None else [code for code in known.codes if code.status == "verified"]

@@ -206,7 +206,7 @@ def test_a_proposed_treatment_is_spelled_out() -> None:
     assert "66 Gy in 33 fractions; cisplatin 100 mg/m2 on days 1, 22, 43 with radiotherapy" in words
     assert "expected difference at 36 months +10.0 (+3.6 to +15.4) percentage points" in words
     assert "Competing mortality: Trial average, ZUMSTEG-2025" in words
-    assert "Also proposed by the rules: CRT_QW." in words
+    assert "Also proposed by the rules: Chemoradiation, cisplatin weekly." in words
     started, ended = (datetime.fromisoformat(detail["scheduledPeriod"][end]) for end in ("start", "end"))
     assert (started, ended) == (LANDMARK, SURGERY + timedelta(days=42))
 
