@@ -83,7 +83,7 @@ class Worker:
             return False
         try:
             status = Path(f"/proc/{self._process.pid}/stat").read_text()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return False
         return status.rpartition(")")[2].split()[0] == "T"
 
@@ -122,8 +122,10 @@ class Worker:
         return self.exit_code == 0
 
     def last_words(self) -> str:
-        """The end of its log: ids and codes only."""
-        return self._log.read_text(errors="replace")[-4000:] if self._log.exists() else ""
+        """The end of its log, or where it crashed: ids and codes only."""
+        log = self._log.read_text(errors="replace") if self._log.exists() else ""
+        crash = log.rfind("Fatal Python error")
+        return log[crash : crash + 4000] if crash >= 0 else log[-1500:]
 
 
 def _site(number: int, hospital: Hospital, folder: Path, url: str, base_url: str) -> Path:
