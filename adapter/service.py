@@ -150,7 +150,6 @@ class Service:
                 processes=settings.watch.workers,
                 seconds=settings.watch.decide_seconds,
                 memory_bytes=int(settings.watch.decide_memory_gib * 2**30),
-                modules=(decide_from_store.__module__,),
             )
         )
         work = AssessmentWork(

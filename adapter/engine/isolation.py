@@ -12,7 +12,7 @@ import queue
 import resource
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Generic, Self, TypeVar
 
@@ -23,29 +23,19 @@ _ATTEMPTS = 3
 _GOODBYE_SECONDS = 2.0
 _FAILED = 1
 _Answer = TypeVar("_Answer")
-# Each is forked from a server without threads, whose locks a fork would inherit, and which has imported everything:
-# to start one after a crash costs the others milliseconds, not the seconds of an interpreter that imports.
-_processes = multiprocessing.get_context("forkserver")
+_processes = multiprocessing.get_context("spawn")  # a fork would inherit our threads' locks
 
 
 class Apart(Generic[_Answer]):
     """So many processes that answer questions, each started when it is first needed. A context manager."""
 
     def __init__(
-        self,
-        prepare: Callable[[], Callable[[str], _Answer]],
-        *,
-        processes: int,
-        seconds: float,
-        memory_bytes: int,
-        modules: Sequence[str] = (),
+        self, prepare: Callable[[], Callable[[str], _Answer]], *, processes: int, seconds: float, memory_bytes: int
     ) -> None:
         """prepare: called once in each process, returns what answers; it and the answers must pickle.
 
-        seconds: for one answer, and for the preparation. memory_bytes: address space of one process. modules: imported
-        once for all of them; they must start no thread. The first that is made in this process decides them.
+        seconds: for one answer, and for the preparation. memory_bytes: address space of one process.
         """
-        _processes.set_forkserver_preload(["__main__", *modules])
         self._prepare = prepare
         self._seconds = seconds
         self._memory_bytes = memory_bytes

@@ -50,9 +50,8 @@ from adapter.terminology import load_terminology
 from tests.faults.hospitals import Hospital, PretendHospital, RealHospital
 from tests.faults.judge import Verdict, judge
 from tests.faults.proxy import TcpProxy
-from tests.faults.trouble import Surroundings, clocks_that_can_be_stepped, set_clock, small_disk, trouble
-from tests.faults.victim import Plan
-from tests.faults.workers import Worker
+from tests.faults.trouble import Surroundings, set_clock, small_disk, trouble
+from tests.faults.workers import Plan, Worker
 from tests.peers.hapi import Hapi, start_hapi
 from tests.peers.orthanc import Orthanc, start_orthanc
 from tests.peers.postgresql import Postgresql, start_postgresql
@@ -156,7 +155,7 @@ def run_schedule(schedule: Schedule, peers: Peers, folder: Path, tell: Callable[
             stack.callback(worker.kill)
         _disturb(schedule, hospital=hospital, pool=pool, around=around, verdict=verdict, tell=tell)
         hospital.unfold()
-        verdict.violations += _let_finish(pool, around.clock_file if schedule.faults is Faults.MANY else None)
+        verdict.violations += _let_finish(pool, around.environment if schedule.faults is Faults.MANY else {})
         for worker in pool:
             worker.kill()
         with opened_ledger(pool[0].settings) as ledger:
@@ -184,7 +183,7 @@ def _disturb(
         _news(hospital, pool[0].settings, draw, first=first)
         for worker in pool:
             if not worker.lives:
-                worker.start(_plan(draw, schedule, first=first), around.clock_file if many else None)
+                worker.start(_plan(draw, schedule, first=first), around.environment if many else {})
         with (
             trouble(around, draw, lambda with_what: tell(f"{schedule.name}, {with_what}"))
             if many and not first
@@ -309,11 +308,11 @@ def _settled(ledger: Ledger) -> bool:
     return sum(counts.values()) > 0 and counts["waiting"] == counts["running"] == 0
 
 
-def _let_finish(pool: Sequence[Worker], clock: Path | None) -> Iterator[str]:
+def _let_finish(pool: Sequence[Worker], environment: Mapping[str, str]) -> Iterator[str]:
     """Leave the service alone until every case is settled, then ask it to stop. Yields what went wrong."""
     for worker in pool:
         worker.stop()
-        worker.start(None, clock)
+        worker.start(None, environment)
     deadline = time.monotonic() + _LONGEST_END
     idle_since: float | None = None
     with opened_ledger(pool[0].settings) as ledger:
@@ -395,7 +394,6 @@ def main() -> None:
         planned = (planned[arguments.only],)
     total = Verdict()
     with (
-        clocks_that_can_be_stepped(),
         _real_peers(wanted=arguments.peers == "real") as peers,
         ThreadPoolExecutor(arguments.jobs) as pool,
         ExitStack() as stack,

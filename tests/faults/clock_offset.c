@@ -1,6 +1,5 @@
-/* Loaded before the C library: the wall clock is so many seconds off as the file with the process id as its name says,
-   now, in the folder named by CLOCK_OFFSET_FOLDER at the start: to ask the environment each time would crash beside a
-   thread that changes it. The monotonic clock is left alone, as a step of the wall clock leaves it. */
+/* Loaded before the C library: the wall clock is so many seconds off as the file says, now, that
+   CLOCK_OFFSET_FILE named at the start: to ask the environment each time would crash beside a thread that changes it. The monotonic clock is left alone, as a step of the wall clock leaves it. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -10,17 +9,16 @@
 #include <time.h>
 #include <unistd.h>
 
-static char folder[4000];
+static char path[4096];
 
 __attribute__((constructor)) static void remember(void) {
-    const char *named = getenv("CLOCK_OFFSET_FOLDER");
-    if (named) snprintf(folder, sizeof folder, "%s", named);
+    const char *named = getenv("CLOCK_OFFSET_FILE");
+    if (named) snprintf(path, sizeof path, "%s", named);
 }
 
 static long offset(void) {
-    char path[4096], text[32] = {0};
-    snprintf(path, sizeof path, "%s/%d", folder, (int)getpid());
-    int file = folder[0] ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    char text[32] = {0};
+    int file = path[0] ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     if (file < 0) return 0;
     ssize_t size = read(file, text, sizeof text - 1);
     close(file);

@@ -11,20 +11,17 @@ import random
 import shutil
 import sqlite3
 import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from pathlib import Path
 
 from sqlalchemy import make_url
 
 from adapter.sandbox.pacs import PacsFaults, SandboxPacs
 from tests.faults.proxy import Manner, TcpProxy
-from tests.faults.victim import CLOCKS
 from tests.peers.postgresql import Postgresql
 
 _HOUR, _YEAR = 3_600, 31_536_000
@@ -47,26 +44,20 @@ class Surroundings:
     small_disk: bool
     clock_file: Path
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Of a worker whose wall clock can be stepped; empty where this machine has no C compiler.
 
-@contextmanager
-def clocks_that_can_be_stepped() -> Iterator[None]:
-    """Workers are forked from a process whose wall clock is ours; a real one where this machine has no C compiler.
-
-    libfaketime, which would do it, breaks Python's own sleep (0.9.10: EINVAL from clock_nanosleep).
-    """
-    compiler = shutil.which("cc")
-    if compiler is None:
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix="adjuvant-clock-") as folder:
-        library = f"{folder}/clock_offset.so"
-        source = Path(__file__).with_name("clock_offset.c")
-        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, str(source), "-ldl"], check=True)
-        os.environ |= {"LD_PRELOAD": library, CLOCKS: folder}
-        forkserver.ensure_running()
-        for name in ("LD_PRELOAD", CLOCKS):
-            del os.environ[name]
-        yield
+        libfaketime, which would do it, breaks Python's own sleep (0.9.10: EINVAL from clock_nanosleep).
+        """
+        library = self.clock_file.with_name("clock_offset.so")
+        compiler = shutil.which("cc")
+        if compiler is None:
+            return {}
+        if not library.exists():
+            source = Path(__file__).with_name("clock_offset.c")
+            subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
+        return {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(self.clock_file)}
 
 
 @contextmanager

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-import threading
-import time
-from contextlib import suppress
-from multiprocessing.context import ForkServerProcess
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from adapter.moments import Moment
 from adapter.sandbox.hospital import sandbox_policy
 from adapter.sandbox.patients import PATIENT_SYSTEM
 from adapter.settings import Settings, load_settings
 from tests.faults.hospitals import Hospital
-from tests.faults.victim import Plan, serve
 from tests.peers.process import free_port
 
-_one_at_a_time = threading.Lock()  # to start one reads the ends of all: what two threads read, one of them loses
-_STOP_SECONDS, _LOOK_SECONDS = 20.0, 0.02
+_ROOT = Path(__file__).parents[2]
+_STOP_SECONDS = 20.0
 _READY = b"adjuvant runs"  # as the command line says it
 
 
-# Forked from a process that has imported the service, so that a thousand starts cost no thousand imports.
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["__main__", serve.__module__])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """At which passage of which moment a worker gets the signal, and so many seconds later."""
+
+    moment: Moment
+    passage: int = 1
+    delay: float = 0.0
+    signal: signal.Signals = signal.SIGKILL
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """As the arguments of the victim."""
+        return self.moment.name, str(self.passage), str(self.delay), self.signal.name.removeprefix("SIG")
+
+    def __str__(self) -> str:
+        """As the log tells it."""
+        return f"{self.signal.name} at {self.moment.name} passage {self.passage}"
 
 
 class Worker:
@@ -39,17 +52,19 @@ class Worker:
         self.plan: Plan | None = None
         self._log = folder / f"worker{number}.log"
         self._log_begins = 0
-        self._process: ForkServerProcess | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self.config = _site(number, hospital, folder, url, base_url)
         self.settings: Settings = load_settings(self.config)
 
-    def start(self, plan: Plan | None, clock: Path | None) -> None:
-        """Begin to work. clock: as `serve`."""
+    def start(self, plan: Plan | None, environment: Mapping[str, str] | None = None) -> None:
+        """Begin to work. environment: beside ours."""
         self.plan = plan
         self._log_begins = self._log.stat().st_size if self._log.exists() else 0
-        self._process = _processes.Process(target=serve, args=(self.config, plan, self._log, clock))
-        with _one_at_a_time:
-            self._process.start()
+        command = [sys.executable, "-m", "tests.faults.victim", str(self.config), *(plan.words if plan else ())]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=_ROOT, stderr=log, stdout=log, env={**os.environ, **(environment or {})}
+            )
 
     @property
     def lives(self) -> bool:
@@ -59,10 +74,7 @@ class Worker:
     @property
     def exit_code(self) -> int | None:
         """Negative: the signal that ended it. None while it lives, and before it was started."""
-        if self._process is None:
-            return None
-        with _one_at_a_time:
-            return self._process.exitcode
+        return None if self._process is None else self._process.poll()
 
     @property
     def serves(self) -> bool:
@@ -89,15 +101,14 @@ class Worker:
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to a process that may be gone."""
-        if self._process is not None and self._process.pid is not None and self.lives:
-            with suppress(ProcessLookupError):
-                os.kill(self._process.pid, number)
+        if self._process is not None:
+            self._process.send_signal(number)  # nothing happens to one that has ended
 
     def kill(self) -> None:
         """End it at once, and wait until it is gone."""
-        self.send(signal.SIGKILL)
-        while self.lives:
-            time.sleep(_LOOK_SECONDS)
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     def stop(self) -> None:
         """Ask it to stop; one that stays, or dies by its plan meanwhile, is gone too."""
@@ -115,11 +126,11 @@ class Worker:
         """Wait for one that was asked to stop."""
         if self._process is None:
             return True
-        deadline = time.monotonic() + _STOP_SECONDS
-        while self.lives and time.monotonic() < deadline:
-            time.sleep(_LOOK_SECONDS)
-        self.kill()
-        return self.exit_code == 0
+        try:
+            return self._process.wait(_STOP_SECONDS) == 0
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return False
 
     def last_words(self) -> str:
         """The end of its log, or where it crashed: ids and codes only."""
