@@ -5,11 +5,10 @@ Usage: python -m tests.faults.chaos --cycles 60 --seed 7 [--faults many] [--data
 
 The run is cut into schedules, each on a fresh hospital and a fresh store. The seed picks each schedule's database
 (SQLite with one worker, PostgreSQL with two), whether the EHR has transactions and who names what is written, and every
-fault. A cycle is one death
-of a worker: SIGKILL at a named moment, at any moment, or while it idles. With `--faults many` a worker may also be
-asked to stop, or be paused and woken, and one to three other faults happen beside it (tests/faults/trouble.py). Ends
-with one line; exit 1 where a law broke, with the command that repeats that schedule. The same seed gives the same plan;
-what the scheduler of the machine does between two moments is not repeated.
+fault. A cycle is one death of a worker: SIGKILL at a named moment, at any moment, or while it idles. With `--faults
+many` a worker may also be asked to stop, or be paused and woken, and one to three other faults happen beside it
+(tests/faults/trouble.py). Ends with one line; exit 1 where a law broke, with the command that repeats that schedule.
+The same seed gives the same plan; what the scheduler of the machine does between two moments is not repeated.
 """
 
 from __future__ import annotations
