@@ -53,12 +53,11 @@ class FeatureKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureKey:
-    """One feature the rules know. title: how a clinician is asked for it. unit: canonical UCUM of a number.
+    """One feature the rules know. title: how a clinician is asked for it.
 
-    values: the categories of a code.
-
-    aliases: other spellings of a value; unknown: spellings that mean it is not known. pathology: only
-    findings from the index surgery on count. fresh_days: older findings read as unknown, None for any age.
+    unit: canonical UCUM of a number. values: the categories of a code. aliases: other spellings of a value;
+    unknown: spellings that mean it is not known. pathology: only findings from the index surgery on count.
+    fresh_days: older findings read as unknown, None for any age.
     """
 
     key: str

@@ -31,7 +31,6 @@ from enum import StrEnum
 from pathlib import Path
 
 import httpx
-from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapter.domain.outcome import Case
@@ -260,12 +259,7 @@ def _database(schedule: Schedule, peers: Peers, folder: Path) -> str:
         return f"sqlite:///{folder}/adjuvant.db"
     if peers.postgresql is None:
         raise PeerMissing("PostgreSQL does not run")
-    name = "chaos_" + folder.name.replace("-", "_").lower()
-    server = create_engine(peers.postgresql.url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f'create database "{name}"'))
-    server.dispose()
-    return peers.postgresql.url.rpartition("/")[0] + f"/{name}"
+    return peers.postgresql.create_database("chaos_" + folder.name.replace("-", "_").lower())
 
 
 def _patience(draw: random.Random, schedule: Schedule) -> float:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from adapter.domain.outcome import Case, Settled
 from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
@@ -116,10 +115,5 @@ def test_a_backup_taken_under_load_goes_on_elsewhere(hospital: SandboxHospital, 
 
 def test_the_same_on_postgresql(hospital: SandboxHospital, tmp_path: Path, postgresql: Postgresql) -> None:
     """PostgreSQL: pg_dump while two workers write, pg_restore into an empty database."""
-    server = create_engine(postgresql.url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        for name in ("burned", "fresh"):
-            connection.execute(text(f"create database {name}"))
-    server.dispose()
-    base = postgresql.url.rpartition("/")[0]
-    _restored_and_finished(hospital, tmp_path, (f"{base}/burned", f"{base}/fresh"))
+    burned, fresh = postgresql.create_database("burned"), postgresql.create_database("fresh")
+    _restored_and_finished(hospital, tmp_path, (burned, fresh))

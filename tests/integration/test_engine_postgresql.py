@@ -74,12 +74,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, postgresql: Postgresql) -> Iterator[Site]:
     """An empty database."""
-    server = create_engine(postgresql.url, isolation_level="AUTOCOMMIT")
-    name = f"engine_{abs(hash(str(tmp_path))):x}"
-    with server.connect() as connection:
-        connection.execute(text(f"create database {name}"))
-    server.dispose()
-    opened = Site(postgresql.url.rpartition("/")[0] + f"/{name}", tmp_path)
+    opened = Site(postgresql.create_database(f"engine_{abs(hash(str(tmp_path))):x}"), tmp_path)
     yield opened
     opened.close()
 

@@ -29,11 +29,7 @@ def test_one_watches_and_two_work(tmp_path: Path, postgresql: Postgresql) -> Non
 
     Law 8, F-37: no table, of the engine or of ours, holds a name, a birth date or an identifier of a patient.
     """
-    server = create_engine(postgresql.url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text("create database roles"))
-    server.dispose()
-    url = postgresql.url.rpartition("/")[0] + "/roles"
+    url = postgresql.create_database("roles")
     courses = simulate_courses(_PATIENTS, seed=7, today=datetime(2026, 1, 1, tzinfo=UTC))
     with SandboxHospital(courses, load_terminology()) as sandbox:
         sandbox.unfold()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Skipped
@@ -253,17 +253,12 @@ def test_a_cut_restore_is_repeated_on_postgresql(
     site: Site, empty: Empty, tmp_path: Path, postgresql: Postgresql
 ) -> None:
     """With a password; and what was loaded is left as it is, because others may work on it already."""
-    server = create_engine(postgresql.url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        for name in ("saved", "restored"):
-            connection.execute(text(f"create database {name}"))
-    server.dispose()
-    base = postgresql.url.rpartition("/")[0]
-    engine = open_database(f"{base}/saved")
+    saved = postgresql.create_database("saved")
+    engine = open_database(saved)
     Ledger(engine, lambda: _NOW).request(PatientId("p1"))
     engine.dispose()
-    take_backup(f"{base}/saved", site.folder / "vault", tmp_path / "backup", key=_PRINT, at=_NOW)
-    empty.url = f"{base}/restored"
+    take_backup(saved, site.folder / "vault", tmp_path / "backup", key=_PRINT, at=_NOW)
+    empty.url = postgresql.create_database("restored")
     _kill_a_restore(tmp_path / "backup", empty, "os.remove", "/restore.unfinished")
     engine = open_database(empty.url)
     Ledger(engine, lambda: _NOW).request(PatientId("p2"))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine
 from sqlmodel import Session
 
 from adapter.domain.ids import PatientId
@@ -58,11 +58,7 @@ def test_many_who_ask_at_once_ask_for_one_case(engine: Engine) -> None:
 
 def test_many_who_ask_at_once_ask_for_one_case_on_postgresql(postgresql: Postgresql) -> None:
     """The same statements on the other database."""
-    server = create_engine(postgresql.url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text("create database cases"))
-    server.dispose()
-    engine = open_database(postgresql.url.rpartition("/")[0] + "/cases")
+    engine = open_database(postgresql.create_database("cases"))
     assert ask_from_many_threads(engine) == {Case(patient_id=_P1, revision=1)}
     ledger = Ledger(engine, lambda: _NOW)
     ledger.record(Case(patient_id=_P1, revision=1), Skipped(reason="r", detail=""), "d" * 64)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, text
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case
@@ -36,12 +36,7 @@ def book(tmp_path: Path) -> Iterator[RoundBook]:
 @pytest.fixture
 def shared(postgresql: Postgresql) -> Iterator[Engine]:
     """A database of several workers."""
-    server = create_engine(postgresql.url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text("drop database if exists rounds"))
-        connection.execute(text("create database rounds"))
-    server.dispose()
-    engine = open_database(postgresql.url.rpartition("/")[0] + "/rounds")
+    engine = open_database(postgresql.create_database("rounds"))
     yield engine
     engine.dispose()
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 
 from adapter.errors import BadStore
 from adapter.store.database import open_database
@@ -64,11 +64,7 @@ def test_times_are_the_database_s_own(engine: Engine) -> None:
 
 def test_on_postgresql_silence_for_fifteen_seconds_is_death(postgresql: Postgresql) -> None:
     """Many machines: whoever beat lately lives, who was silent or said goodbye does not, who is old is forgotten."""
-    own = postgresql.url.rpartition("/")[0] + "/workers"
-    server = create_engine(postgresql.url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text("create database workers"))
-    server.dispose()
+    own = postgresql.create_database("workers")
     engine = open_database(own.replace("+psycopg", ""))
     register = WorkerRegister(engine)
     for name in ("lively", "silent", "gone", "ancient"):
