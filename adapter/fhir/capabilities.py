@@ -119,10 +119,13 @@ class _Statement(msgspec.Struct, rename="camel"):
     rest: list[_Rest] = []
 
 
+_STATEMENT = msgspec.json.Decoder(_Statement)
+
+
 def read_capabilities(content: bytes) -> ServerCapabilities:
     """Read a CapabilityStatement. Raises UnsupportedPeer unless it describes an R4 (4.0.x) server. FR-01."""
     try:
-        statement = msgspec.json.decode(content, type=_Statement)
+        statement = _STATEMENT.decode(content)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise UnsupportedPeer("metadata is not a CapabilityStatement") from error
     if statement.resource_type != "CapabilityStatement":

@@ -62,6 +62,9 @@ class _Group(msgspec.Struct):
     member: list[_Member] = []
 
 
+_GROUP = msgspec.json.Decoder(_Group)
+
+
 def find_members(client: FhirClient, cohort: Cohort, *, changed_since: datetime | None) -> frozenset[PatientId]:
     """Read who belongs to the cohort.
 
@@ -88,7 +91,7 @@ def _group_members(client: FhirClient, group_id: ResourceId) -> frozenset[Patien
     if not isinstance(group, RawResource):
         raise BadSettings(f"cohort.group: Group/{group_id} is not on the server")
     try:
-        members = msgspec.json.decode(group.content, type=_Group).member
+        members = _GROUP.decode(group.content).member
     except msgspec.ValidationError as error:
         raise MalformedResource(f"Group/{group_id} has members that cannot be read") from error
     named = (patient_in(member.entity.reference, client.base_url) for member in members if not member.inactive)

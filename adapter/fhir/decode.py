@@ -40,6 +40,13 @@ from adapter.fhir.tnm import STAGED
 from adapter.fhir.values import Values
 from adapter.terminology import Feature, Terminology
 
+_PATIENT = msgspec.json.Decoder(elements.Patient)
+_OBSERVATION = msgspec.json.Decoder(elements.Observation)
+_CONTAINED = msgspec.json.Decoder(elements.Contained)
+_PROCEDURE = msgspec.json.Decoder(elements.Procedure)
+_CONDITION = msgspec.json.Decoder(elements.Condition)
+_ADMINISTRATION = msgspec.json.Decoder(elements.MedicationAdministration)
+_STUDY = msgspec.json.Decoder(elements.ImagingStudy)
 _CONFIRMED = {"confirmed": TriState.TRUE, "refuted": TriState.FALSE}
 _DICOM_UID_SYSTEM = "urn:dicom:uid"
 _SHOWN_UNMAPPED = 20
@@ -54,7 +61,6 @@ class Reading:
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
 
 
-_Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _Entry = Measurement | ProcedureEvent | Diagnosis | MedicationEvent | ImagingReference
 
 
@@ -157,7 +163,7 @@ class _Decoder:
     def person(self, raw: RawRecord, people: Iterable[RawResource]) -> Person:
         """The surviving Patient, with the identifiers of those merged into it."""
         try:
-            read = {resource.version: _struct(resource, elements.Patient) for resource in people}
+            read = {resource.version: _PATIENT.decode(resource.content) for resource in people}
         except msgspec.MsgspecError as error:
             raise MalformedResource(f"Patient/{raw.patient_id} or a merged record cannot be read") from error
         if any(patient.modifier_extension or patient.implicit_rules for patient in read.values()):
@@ -194,13 +200,13 @@ class _Decoder:
     # Observation
 
     def _observation(self, resource: RawResource) -> Iterator[Measurement]:
-        observation = _struct(resource, elements.Observation)
+        observation = _OBSERVATION.decode(resource.content)
         yield from self._findings(resource.version, observation)
         yield from self._contained(resource.version, observation)
 
     def _report(self, resource: RawResource) -> Iterator[Measurement]:
         """A DiagnosticReport says nothing itself; the results it points to stand alone or are contained in it."""
-        report = _struct(resource, elements.Observation)
+        report = _OBSERVATION.decode(resource.content)
         if report.contained:
             require_unmodified(report)
             yield from self._contained(resource.version, report)
@@ -212,8 +218,8 @@ class _Decoder:
         """
         for content in container.contained:
             try:
-                if msgspec.json.decode(content, type=elements.Contained).resource_type == "Observation":
-                    result = msgspec.json.decode(content, type=elements.Observation)
+                if _CONTAINED.decode(content).resource_type == "Observation":
+                    result = _OBSERVATION.decode(content)
                     yield from self._findings(version, _within(container, result))
             except (Refused, BadDate, msgspec.MsgspecError) as error:
                 self._refuse(version, as_refused(error))
@@ -299,7 +305,7 @@ class _Decoder:
     # the other types
 
     def _procedure(self, resource: RawResource) -> Iterator[ProcedureEvent]:
-        procedure = _struct(resource, elements.Procedure)
+        procedure = _PROCEDURE.decode(resource.content)
         require_unmodified(procedure)
         kind = self._meaning(procedure.code, self._terminology.procedure_of, resource.version)
         if kind is None:
@@ -316,7 +322,7 @@ class _Decoder:
         yield ProcedureEvent(kind=kind.kind, performed=performed, known=known, source=resource.version)
 
     def _condition(self, resource: RawResource) -> Iterator[Diagnosis]:
-        condition = _struct(resource, elements.Condition)
+        condition = _CONDITION.decode(resource.content)
         require_unmodified(condition)
         kind = self._meaning(condition.code, self._terminology.condition_of, resource.version)
         status = _code_in(condition.verification_status)
@@ -337,7 +343,7 @@ class _Decoder:
         )
 
     def _medication(self, resource: RawResource) -> Iterator[MedicationEvent]:
-        given = _struct(resource, elements.MedicationAdministration)
+        given = _ADMINISTRATION.decode(resource.content)
         require_unmodified(given)
         concept = given.medication_codeable_concept or _contained_code(given)
         if concept is None:
@@ -354,7 +360,7 @@ class _Decoder:
         yield MedicationEvent(ingredient=ingredient, given=when, known=known, source=resource.version)
 
     def _imaging(self, resource: RawResource) -> Iterator[ImagingReference]:
-        study = _struct(resource, elements.ImagingStudy)
+        study = _STUDY.decode(resource.content)
         require_unmodified(study)
         if study.status in {"entered-in-error", "cancelled"}:
             raise Refused("status", study.status)
@@ -400,10 +406,6 @@ class _Decoder:
 
 
 _Meaning = TypeVar("_Meaning")
-
-
-def _struct(resource: RawResource, kind: type[_Struct]) -> _Struct:
-    return msgspec.json.decode(resource.content, type=kind)
 
 
 def _within(container: elements.Observation, result: elements.Observation) -> elements.Observation:

@@ -52,6 +52,10 @@ class _Bundle(msgspec.Struct):
     entry: list[_Entry]
 
 
+_RESOURCE = msgspec.json.Decoder(_Resource)
+_BUNDLE = msgspec.json.Decoder(_Bundle)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteEntry:
     """One resource to be written. identifier: what it is found by, None for a type without identifiers.
@@ -107,7 +111,7 @@ def read_json(content: bytes) -> Json:
 def entries_of(content: bytes) -> tuple[WriteEntry, ...]:
     """Take a transaction of ours apart, in order. Raises MalformedResource for one that encode did not write."""
     try:
-        bundle = msgspec.json.decode(content, type=_Bundle)
+        bundle = _BUNDLE.decode(content)
         return tuple(entry_of(bytes(entry.resource)) for entry in bundle.entry)
     except msgspec.MsgspecError as error:
         raise MalformedResource("not a transaction of ours") from error
@@ -115,7 +119,7 @@ def entries_of(content: bytes) -> tuple[WriteEntry, ...]:
 
 def entry_of(content: bytes) -> WriteEntry:
     """Read how a resource of ours is found again; its first tag is the assessment's, its second the mode's."""
-    resource = msgspec.json.decode(content, type=_Resource)
+    resource = _RESOURCE.decode(content)
     return WriteEntry(
         resource_type=resource.resource_type,
         resource_id=resource.id,
@@ -226,7 +230,7 @@ def _refers(value: object, left_out: Set[str]) -> bool:
 
 def has_tag(content: bytes, tag: str) -> bool:
     """Whether a resource carries the `meta.tag` token `system|code`."""
-    resource = msgspec.json.decode(content, type=_Resource)
+    resource = _RESOURCE.decode(content)
     return any(_token(token) == tag for token in resource.meta.tag)
 
 

@@ -44,6 +44,9 @@ class _Patient(msgspec.Struct):
     link: list[_Link] = []
 
 
+_PATIENT = msgspec.json.Decoder(_Patient)
+
+
 def resolve_identity(client: FhirClient, patient_id: PatientId) -> Identity:
     """Follow `replaced-by` to the surviving Patient, and gather those that were merged into it.
 
@@ -144,7 +147,7 @@ def _linked(base_url: str, resource: RawResource, kind: str) -> tuple[PatientId,
 
 def _decoded(resource: RawResource) -> _Patient:
     try:
-        return msgspec.json.decode(resource.content, type=_Patient)
+        return _PATIENT.decode(resource.content)
     except msgspec.ValidationError as error:
         name = f"Patient/{resource.version.resource_id}"
         raise AmbiguousPatient(f"{name} has links or an active flag that cannot be read") from error

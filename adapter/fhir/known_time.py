@@ -15,6 +15,7 @@ from adapter.fhir.elements import BadDate, DatePeriod, Meta, Stamp, period_of, s
 from adapter.fhir.refused import Refused
 from adapter.terminology import Terminology
 
+_STAMP = msgspec.json.Decoder(Stamp)
 _GROUPS = {
     "Observation": "clinical",
     "Procedure": "procedure",
@@ -44,7 +45,7 @@ class Times:
     def stamped(self, resource: RawResource) -> Stamped:
         """The resource with its times, as far as they can be read."""
         try:
-            stamp = msgspec.json.decode(resource.content, type=Stamp)
+            stamp = _STAMP.decode(resource.content)
         except msgspec.MsgspecError:
             return Stamped(resource=resource, stamp=None, reported=None, known=None)
         reported = self._readable(stamp.issued or stamp.recorded_date or stamp.meta.last_updated)

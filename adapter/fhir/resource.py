@@ -54,6 +54,9 @@ class _LegibleEntry(msgspec.Struct):
     resource: _Legible | None = None
 
 
+_LEGIBLE_ENTRY = msgspec.json.Decoder(_LegibleEntry)
+
+
 class _Issue(msgspec.Struct):
     severity: str = "error"
     code: str = "unknown"
@@ -119,7 +122,7 @@ def require_type_name(head: Head) -> None:
 def named_as_far_as_legible(entry: msgspec.Raw) -> str | None:
     """Name the resource of a broken entry as `Type/id`, so that it can be found; None without a legal name."""
     try:
-        resource = msgspec.json.decode(entry, type=_LegibleEntry).resource
+        resource = _LEGIBLE_ENTRY.decode(entry).resource
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return f"{resource.resource_type}/{resource.id}" if resource else None
@@ -163,10 +166,13 @@ class _Identified(msgspec.Struct):
     identifier: list[_Identifier] | _Identifier | None = None
 
 
+_IDENTIFIED = msgspec.json.Decoder(_Identified)
+
+
 def identifiers_of(content: bytes) -> frozenset[tuple[str | None, str | None]]:
     """Read the (system, value) pairs of a resource's identifiers; empty for an element of another shape."""
     try:
-        found = msgspec.json.decode(content, type=_Identified).identifier
+        found = _IDENTIFIED.decode(content).identifier
     except msgspec.ValidationError:
         return frozenset()
     written = found if isinstance(found, list) else [found] if found else []

@@ -10,6 +10,7 @@ import orjson
 
 from adapter.errors import MalformedResource
 
+_ANYTHING = msgspec.json.Decoder()
 _VOLATILE_META = ("lastUpdated", "versionId", "source")
 
 
@@ -35,7 +36,7 @@ def content_hash(content: bytes) -> str:
     `meta.lastUpdated`, `meta.versionId` and `meta.source` do not count: servers change them for no reason of
     ours. content: checked JSON of one resource.
     """
-    resource = msgspec.json.decode(content)
+    resource = _ANYTHING.decode(content)
     meta = resource.get("meta") if isinstance(resource, dict) else None
     if isinstance(meta, dict):
         resource["meta"] = {key: value for key, value in meta.items() if key not in _VOLATILE_META}

@@ -31,6 +31,9 @@ class _Bundle(msgspec.Struct, rename="camel"):
     entry: list[_Entry] = []
 
 
+_BUNDLE = msgspec.json.Decoder(_Bundle)
+
+
 def read_transaction_reply(content: bytes) -> TransactionReply:
     """Read a transaction-response.
 
@@ -38,7 +41,7 @@ def read_transaction_reply(content: bytes) -> TransactionReply:
     looked up. Source: FHIR R4 `http.html`, "Transaction Response"; checklist FR-10.
     """
     try:
-        bundle = msgspec.json.decode(content, type=_Bundle)
+        bundle = _BUNDLE.decode(content)
         if bundle.resource_type != "Bundle" or bundle.type != "transaction-response":
             raise UnknownOutcome("the reply to a transaction is no transaction-response")
         return TransactionReply(entries=tuple(_entry_reply(entry.response) for entry in bundle.entry))

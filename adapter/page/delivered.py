@@ -243,6 +243,9 @@ class Delivered(_Element, frozen=True, kw_only=True):
     entry: tuple[Entry, ...]
 
 
+_DELIVERED = msgspec.json.Decoder(Delivered)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """One assessment. guidance, issue, task: None where there is none, as in those stored by earlier versions."""
@@ -262,7 +265,7 @@ _Kind = TypeVar("_Kind")
 def read(content: bytes) -> Parts:
     """Take it apart. Raises MalformedResource for a transaction that is not one assessment."""
     try:
-        resources = [entry.resource for entry in msgspec.json.decode(content, type=Delivered).entry]
+        resources = [entry.resource for entry in _DELIVERED.decode(content).entry]
     except msgspec.MsgspecError as error:
         raise MalformedResource("this transaction is no assessment that can be shown") from error
     return Parts(

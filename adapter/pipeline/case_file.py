@@ -5,11 +5,11 @@ Everything here is canonical JSON, sealed in the vault by its digest; the durabl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -48,6 +48,14 @@ class CaseFile:
     abstained: tuple[str, str] | None = None
 
 
+def _checked(kind: Callable[[object], object], value: object) -> object:
+    """Identifiers are checked texts: build them from the text again."""
+    return kind(value)
+
+
+_DECODERS: Mapping[type, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind, dec_hook=_checked) for kind in (RawRecord, SeriesFile, CaseFile, TransactionBundle)
+}
 _Kept = TypeVar("_Kept", RawRecord, SeriesFile, CaseFile, TransactionBundle)
 
 
@@ -59,9 +67,10 @@ def seal(kept: RawRecord | SeriesFile | CaseFile | TransactionBundle) -> bytes:
 def unseal(content: bytes, kind: type[_Kept]) -> _Kept:
     """The value behind the bytes. Raises BadStore when they are not of that kind."""
     try:
-        return msgspec.json.decode(content, type=kind, dec_hook=_checked)
+        kept: _Kept = _DECODERS[kind].decode(content)
     except msgspec.MsgspecError as error:
         raise BadStore(f"a case file is not a {kind.__name__}") from error
+    return kept
 
 
 def stored_bundle(case_file_digest: str, files: CaseFiles) -> TransactionBundle:
@@ -95,8 +104,3 @@ def reach(case_file_digest: str, files: CaseFiles) -> Iterator[str]:
 def reached_by(case_file_digests: Iterable[str], files: CaseFiles) -> frozenset[str]:
     """Every digest that any of these cases leads to."""
     return frozenset(reached for digest in case_file_digests for reached in reach(digest, files))
-
-
-def _checked(kind: Callable[[object], object], value: object) -> object:
-    """Identifiers are checked texts: build them from the text again."""
-    return kind(value)

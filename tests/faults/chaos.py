@@ -173,15 +173,16 @@ def _disturb(
     tell: Callable[[str], None],
 ) -> None:
     """Cycle after cycle."""
-    draw = random.Random(schedule.name)
     many = schedule.faults is Faults.MANY
     set_clock(around, 0)
     for cycle in range(schedule.cycles):
         first = cycle == 0
+        draw = random.Random(f"{schedule.name}/{cycle}")  # of its own: what fell before does not change its plan
         _news(hospital, pool[0].settings, draw, first=first)
-        for worker in pool:
+        plans = [_plan(draw, schedule, first=first) for _ in pool]
+        for worker, plan in zip(pool, plans, strict=True):
             if not worker.lives:
-                worker.start(_plan(draw, schedule, first=first), around.environment if many else {})
+                worker.start(plan, around.environment if many else {})
         with (
             trouble(around, draw, lambda with_what: tell(f"{schedule.name}, {with_what}"))
             if many and not first
@@ -194,7 +195,8 @@ def _disturb(
         tell(f"{schedule.name}, cycle {cycle + 1}: {victim.folder.name}, {victim.plan}: {where}")
         verdict.cycles += 1
         verdict.killed[where] += 1
-        if fallen and where == Worker.BY_ITSELF and not many:  # it may refuse to start while all this happens
+        refused = many and (victim.exit_code or 0) > 0  # to start, or to stop in order, while all this happens
+        if fallen and where == Worker.BY_ITSELF and not refused:
             verdict.violations.append(f"{victim.folder.name} ended with {victim.exit_code}: {victim.last_words()}")
 
 
