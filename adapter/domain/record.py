@@ -48,6 +48,11 @@ class Quarantined:
     detail: str
     known: datetime | None = None
 
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the hospital took it back: it may have been used before. FHIR R4 status `entered-in-error`."""
+        return (self.reason, self.detail) == ("status", "entered-in-error")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawRecord:

@@ -265,8 +265,13 @@ def _stand(
 
 
 def _material_times(record: PatientRecord) -> list[datetime]:
-    """When each fact became known, in order; what is dated after it was known is a plan and moves nothing."""
-    return sorted(entry.known for entry in record.dated() if is_fact_at(entry, entry.known))
+    """When each fact became known, in order; what is dated after it was known is a plan and moves nothing.
+
+    What was entered in error keeps its place: the look without it stands where the one that rests on it stood, and
+    takes its place. With an earlier landmark, the older result would outrank the correction.
+    """
+    withdrawn = (entry.known for entry in record.quarantined if entry.withdrawn and entry.known)
+    return sorted([*withdrawn, *(entry.known for entry in record.dated() if is_fact_at(entry, entry.known))])
 
 
 def _landmarks(times: Iterable[datetime], decided: datetime, quiet_time: timedelta) -> tuple[datetime, datetime]:

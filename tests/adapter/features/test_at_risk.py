@@ -96,6 +96,17 @@ def test_quarantined_data_moves_no_landmark() -> None:
     assert at_risk(replace(operated(), quarantined=(refused,))) == at_risk(operated())
 
 
+def test_what_was_entered_in_error_keeps_its_place() -> None:
+    """Breach: a result that rests on a withdrawn fact outranks the look without it, for that stood earlier."""
+    later = PATHOLOGY_KNOWN + 6 * MONTH
+    fact = measured("hgb", 12.0, at=later)
+    withdrawn = Quarantined(source=str(fact.source), reason="status", detail="entered-in-error", known=later)
+    before = at_risk(with_measurements(operated(), fact))
+    after = at_risk(replace(operated(), quarantined=(withdrawn,)))
+    assert after.landmark == before.landmark
+    assert after.landmark.time == later
+
+
 def test_standing_earlier_sees_only_what_was_known_then() -> None:
     """Before the pathology arrived the same patient was pending; before surgery, not operated."""
     later = with_measurements(operated(), measured("disease_status", "recurrence", at=PATHOLOGY_KNOWN + MONTH))
