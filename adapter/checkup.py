@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from adapter.domain.record import RawResource
-from adapter.errors import AdjuvantError, BadSettings
+from adapter.errors import AdjuvantError, BadSettings, StoreInUse
 from adapter.fhir.cohort import find_members
 from adapter.fhir.delivery import OutputMode, unverified_codes
 from adapter.pipeline.practice import Practice
@@ -63,17 +63,16 @@ def _model(settings: Settings) -> str:
 
 
 def _store(settings: Settings) -> str:
-    if StoreLock.is_held(settings.store.folder):
-        return "in use by the running service"
-    lock = StoreLock(settings.store.folder)
     try:
+        lock = StoreLock(settings.store.folder)
+    except StoreInUse:
+        return "in use by the running service"
+    with lock:
         open_database(settings.store.url).dispose()
         if settings.mode is not OutputMode.LIVE and not any(settings.store.vault_folder.glob("*/*")):
             create_site_key(settings.store.key_path)
         vault = build_vault(settings.store)
         vault.recall(vault.keep(b"adjuvant check"))
-    finally:
-        lock.release()
     return "database whole, case files can be sealed and read back"
 
 
@@ -97,9 +96,11 @@ def _pacs(settings: Settings) -> str:
     archive = build_archive(settings)
     if archive is None:
         return "not configured: the service works without images"
-    if StoreLock.is_held(settings.store.folder):
+    try:
+        lock = StoreLock(settings.store.folder)
+    except StoreInUse:
         archive.check()
         return f"C-ECHO, C-FIND and C-MOVE offered; the running service listens; {_NOT_TRIED}"
-    with archive:
+    with lock, archive:
         archive.check()
         return f"C-ECHO, C-FIND and C-MOVE offered; our Storage SCP listens on port {archive.port}; {_NOT_TRIED}"

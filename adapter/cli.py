@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +29,15 @@ from adapter.decision.propose import evaluate_features, policy_table, summary
 from adapter.demo import SEED, TODAY, run_demo
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case
-from adapter.errors import AdjuvantError, BadSettings, Misconfigured, PeerTimeout, PeerUnavailable, UnknownCase
+from adapter.errors import (
+    AdjuvantError,
+    BadSettings,
+    Misconfigured,
+    PeerTimeout,
+    PeerUnavailable,
+    StoreInUse,
+    UnknownCase,
+)
 from adapter.fhir.delivery import OutputMode, load_delivery
 from adapter.fhir.policy_export import export_policy
 from adapter.page.html import as_html
@@ -65,6 +73,7 @@ from adapter.rooms import (
     build_client,
     build_decision,
     build_reconciler,
+    opened_database,
     opened_ledger,
     wall_clock,
 )
@@ -77,6 +86,7 @@ from adapter.store.cases import STATES
 from adapter.store.database import StoreLock
 from adapter.store.ledger import DELIVERED, Ledger, LedgerEntry
 from adapter.store.vault import key_fingerprint, read_site_key
+from adapter.store.workers import WorkerRegister
 from adapter.studio import start_scoring, start_training
 from adapter.terminology import load_terminology
 from adapter.web.ask import ask_readiness
@@ -204,12 +214,13 @@ def assess(
     if dry_run:
         _print_decision(settings, patient_id, landmark)
         return
-    if StoreLock.is_held(settings.store.folder):
-        if landmark is not None:
+    with ExitStack() as held:
+        if not _is_served(settings, held):
+            entry = _assessed_here(settings, patient_id, landmark)
+        elif landmark is None:
+            entry = _asked_of_the_service(settings, patient_id)
+        else:
             raise BadSettings("a service runs on this store, and takes no --landmark: stop it first")
-        entry = _asked_of_the_service(settings, patient_id)
-    else:
-        entry = _assessed_here(settings, patient_id, landmark)
     if as_json:
         print_json(report([entry], time.monotonic() - started))
     else:
@@ -230,14 +241,29 @@ def _print_decision(settings: Settings, patient_id: PatientId, landmark: datetim
         out.print_json(stored_bundle(result.case_file, rooms.store.vault).content.decode())
 
 
+def _is_served(settings: Settings, held: ExitStack) -> bool:
+    """Whether some service works on this store. Where none does, our data folder is held, so that none begins there."""
+    try:
+        held.enter_context(StoreLock(settings.store.folder))
+    except StoreInUse:
+        return True
+    with opened_database(settings) as database:
+        return WorkerRegister(database).anyone()
+
+
 def _assessed_here(settings: Settings, patient_id: PatientId, landmark: datetime | None) -> LedgerEntry:
     with Rooms(settings) as rooms:
         rooms.client.capabilities()  # a wrong address is the site's fault, and no answer about a patient
         ledger = rooms.store.ledger
-        case = ledger.request(patient_id)
+        # the newest look answers what waits; one that stands in the past does not
+        case = Case(patient_id=patient_id, revision=0) if landmark else ledger.request(patient_id)
         result, settled = assess_once(case, rooms.ports, landmark, STEPS_TO_DELIVERY, wait=_sleep)
         if settled is not None:
-            ledger.record(case, settled, result.case_file if result else None)
+            case_file = result.case_file if result else None
+            if landmark:
+                case = ledger.record_apart(patient_id, settled, case_file)
+            else:
+                ledger.record(case, settled, case_file)
         return _entry_of(ledger, case)
 
 
@@ -336,11 +362,8 @@ def restore(
     """Put a backup back on an empty machine, where the site key lies already; every file is checked first."""
     store = load_settings(config).store
     key = key_fingerprint(read_site_key(store.key_path))
-    lock = StoreLock(store.folder)
-    try:
+    with StoreLock(store.folder):
         manifest = restore_backup(source, store.url, store.folder, store.vault_folder, key=key)
-    finally:
-        lock.release()
     _print_backup(manifest, f"restored from {source}", as_json=as_json)
 
 
@@ -440,13 +463,10 @@ def cases_retry(patient: Annotated[str, typer.Argument(help="The patient's id.")
 def cases_forget(patient: Annotated[str, typer.Argument(help="The patient's id.")], config: Config) -> None:
     """Remove a patient's cases, and what no other case needs of the case files; only while no service runs."""
     settings, patient_id = load_settings(config), PatientId(patient.removeprefix("Patient/"))
-    lock = StoreLock(settings.store.folder)
-    try:
+    with StoreLock(settings.store.folder):
         with StoreRoom(settings) as store:
             forgotten, removed = forget_patient(store.ledger, store.vault, patient_id)
         shutil.rmtree(settings.store.inbox_folder, ignore_errors=True)  # no service runs: nothing there is awaited
-    finally:
-        lock.release()
     if not forgotten:
         raise UnknownCase(f"no case of Patient/{patient_id}")
     out.print(f"forgot {forgotten} cases, removed {removed} case files; what the EHR holds stays there")

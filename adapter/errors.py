@@ -33,7 +33,8 @@
     │   ├── BadBundle            a model bundle that is not what its manifest says
     │   ├── AccessRefused        401, 403, an unknown AE title
     │   ├── UnsupportedPeer      a server that cannot do what the work needs
-    │   └── BadStore             a database or vault that is not ours, not whole, or locked
+    │   └── BadStore             a database or vault that is not ours or not whole
+    │       └── StoreInUse       another process holds it
     │       └── CaseFileGone         not in the vault: it expired, or its patient was forgotten
     └── Defect               the makers act: the case waits as a dead letter
         └── StepCrashed          a step ended its process, hung or ran out of memory three times
@@ -197,6 +198,10 @@ class UnsupportedPeer(Misconfigured):
 
 class BadStore(Misconfigured):
     """A database or vault that is not ours, not whole, or held by another service."""
+
+
+class StoreInUse(BadStore):
+    """Another process holds it: a service, or a command that needs it alone."""
 
 
 class CaseFileGone(BadStore):

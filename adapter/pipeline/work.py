@@ -137,8 +137,7 @@ def give_up(case: Case, ledger: Ledger) -> None:
     if len(settled) >= _MOST_LOOKS - 1 and all(entry.reason == _GIVEN_UP for entry in settled[: _MOST_LOOKS - 1]):
         ledger.record(case, DeadLetter(reason=_GIVEN_UP, detail=f"{_MOST_LOOKS} times in a row"))
         return
-    ledger.record(case, Skipped(reason=_GIVEN_UP, detail="asked for again"))
-    ledger.request(case.patient_id)
+    ledger.record_and_request(case, Skipped(reason=_GIVEN_UP, detail="asked for again"))
 
 
 def outcome_of(error: Exception) -> Abstained | DeadLetter:

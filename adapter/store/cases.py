@@ -45,6 +45,19 @@ def request_case(session: Session, patient_id: PatientId) -> Case:
     return wanted
 
 
+def begin_apart(session: Session, patient_id: PatientId, at: datetime) -> Case:
+    """Begin a look that nobody asked for, under a revision of its own; a case that waits goes on waiting."""
+    taken = (
+        _insert(session, PatientRow)
+        .values(patient_id=patient_id, requested=1, started=0)
+        .on_conflict_do_update(index_elements=["patient_id"], set_={"requested": col(PatientRow.requested) + 1})
+        .returning(col(PatientRow.requested))
+    )
+    begun = Case(patient_id=patient_id, revision=session.execute(taken).scalar_one())
+    mark_started(session, begun, at)
+    return begun
+
+
 def mark_started(session: Session, begun: Case, at: datetime) -> None:
     """Before anything is fetched: from here on, a further change makes the next revision."""
     requested, started, revision = col(PatientRow.requested), col(PatientRow.started), begun.revision

@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import TextIO
+from typing import Self, TextIO
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
 
-from adapter.errors import BadStore, StoreUnavailable
+from adapter.errors import BadStore, StoreInUse, StoreUnavailable
 from adapter.moments import Moment, reach
 
 Database = Engine
@@ -162,11 +162,16 @@ def _alone(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def store_session(engine: Engine) -> Iterator[Session]:
-    """A session whose trouble is ours: StoreUnavailable while the database is locked, full, or away."""
+    """A session whose trouble is ours: StoreUnavailable while the database is locked, full, or away, or has cut us off.
+
+    PostgreSQL ends the connection of a process that was stopped inside a transaction, under a class of its own.
+    """
     try:
         with Session(engine) as session:
             yield session
-    except OperationalError as error:
+    except DBAPIError as error:
+        if not isinstance(error, OperationalError) and not error.connection_invalidated:
+            raise
         raise StoreUnavailable("the database cannot be used now: locked, full, or away") from error
 
 
@@ -188,10 +193,10 @@ def only_reaper(engine: Engine) -> Iterator[bool]:
 
 
 class StoreLock:
-    """One service on one data folder: a second one is refused, a dead one's lock is gone with it."""
+    """One service on one data folder: a second one is refused, a dead one's lock is gone with it. A context manager."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the lock. Raises BadStore naming the process that holds it."""
+        """Take the lock. Raises StoreInUse naming the process that holds it, BadStore where there can be none."""
         _make_folder(folder)
         self._file = lock_file(folder / "adjuvant.lock", what=f"the data folder {folder}")
 
@@ -199,18 +204,20 @@ class StoreLock:
         """Let the next service in."""
         self._file.close()
 
-    @staticmethod
-    def is_held(folder: Path) -> bool:
-        """Whether a service runs on this data folder now."""
-        try:
-            StoreLock(folder).release()
-        except BadStore:
-            return True
-        return False
+    def __enter__(self) -> Self:
+        """It is held already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let the next service in."""
+        self.release()
 
 
 def lock_file(path: Path, *, what: str) -> TextIO:
-    """Hold the file until it is closed, or this process is gone. Raises BadStore naming the process that holds it."""
+    """Hold the file until it is closed, or this process is gone.
+
+    Raises StoreInUse naming the process that holds it, BadStore where the file cannot be made.
+    """
     try:
         file = path.open("a+")
     except OSError as error:
@@ -221,7 +228,7 @@ def lock_file(path: Path, *, what: str) -> TextIO:
         file.seek(0)
         holder = file.read(20).strip()
         file.close()
-        raise BadStore(f"{what} is in use by process {holder}") from error
+        raise StoreInUse(f"{what} is in use by process {holder}") from error
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()

@@ -23,6 +23,7 @@ from adapter.store.cases import (
     STATES,
     TERMINAL,
     WAITING,
+    begin_apart,
     begin_step,
     count_crash,
     mark_started,
@@ -95,6 +96,23 @@ class Ledger:
             self.mark_started(session, case)
             self.settle(session, case, settled, case_file)
             session.commit()
+
+    def record_and_request(self, case: Case, settled: Settled) -> Case:
+        """Write down how a case ended and ask for another look: both, or neither."""
+        with store_session(self._engine) as session:
+            self.mark_started(session, case)
+            self.settle(session, case, settled, None)
+            asked = request_case(session, case.patient_id)
+            session.commit()
+        return asked
+
+    def record_apart(self, patient_id: PatientId, settled: Settled, case_file: str | None) -> Case:
+        """Write down a look that nobody had asked for: what waits for the patient still has to be seen."""
+        with store_session(self._engine) as session:
+            case = begin_apart(session, patient_id, self._clock())
+            self.settle(session, case, settled, case_file)
+            session.commit()
+        return case
 
     def begin_step(self, case: Case, finished_steps: int) -> None:
         """Write down that a worker begins the step after so many finished ones, the start included."""

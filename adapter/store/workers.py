@@ -11,6 +11,7 @@ from sqlalchemy import Engine, func
 from sqlalchemy.orm import Session
 from sqlmodel import col, select
 
+from adapter.errors import StoreInUse
 from adapter.store.database import lock_file, only_reaper, store_session
 from adapter.store.tables import AwareTime, WorkerRow
 
@@ -27,10 +28,8 @@ class WorkerRegister:
         self._lock: TextIO | None = None
 
     def join(self, executor_id: str) -> None:
-        """Begin to work. Raises BadStore on SQLite while another process works on the same file."""
-        database = self._engine.url.database
-        if self._engine.dialect.name == "sqlite" and database:
-            self._lock = lock_file(Path(f"{database}.lock"), what=f"the database {database}")
+        """Begin to work. Raises StoreInUse on SQLite while another process works on the same file."""
+        self._lock = self._lock_beside()
         self.beat(executor_id)
 
     def beat(self, executor_id: str) -> None:
@@ -57,6 +56,18 @@ class WorkerRegister:
             query = select(WorkerRow.executor_id).where(WorkerRow.seen >= heard_since, col(WorkerRow.left).is_(False))
             return frozenset({executor_id, *session.exec(query)})
 
+    def anyone(self) -> bool:
+        """Whether some process runs cases now, for one that does not itself."""
+        if self._engine.dialect.name != "sqlite":
+            return bool(self.living("") - {""})
+        try:
+            lock = self._lock_beside()
+        except StoreInUse:
+            return True
+        if lock is not None:
+            lock.close()
+        return False
+
     def only_reaper(self) -> AbstractContextManager[bool]:
         """Whether no other process takes over cases while the block runs."""
         return only_reaper(self._engine)
@@ -66,6 +77,13 @@ class WorkerRegister:
         with store_session(self._engine) as session:
             row = session.get(WorkerRow, executor_id)
             return row is not None and row.left
+
+    def _lock_beside(self) -> TextIO | None:
+        """On SQLite the file that one process holds while it works; None elsewhere."""
+        database = self._engine.url.database
+        if self._engine.dialect.name != "sqlite" or not database:
+            return None
+        return lock_file(Path(f"{database}.lock"), what=f"the database {database}")
 
     def _write(self, executor_id: str, *, left: bool) -> None:
         with store_session(self._engine) as session:

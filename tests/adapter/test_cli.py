@@ -125,6 +125,19 @@ def _require_same_numbers(hospital: SandboxHospital, name: str, dry: str, site: 
         assert set(re.findall(r"[\d.]+ %", words)) <= set(percents)
 
 
+def test_a_look_into_the_past_answers_nothing_that_waits(site: Path) -> None:
+    """`assess --landmark` is a case of its own. Breach: it settled what waited, and nobody saw the change."""
+    assert _run("cases", "retry", "patient-01", "--config", site).stdout == "asked for patient-01:1\n"
+    past = json.loads(
+        _run("assess", "patient-01", "--landmark", "2020-01-01T00:00:00+00:00", "--config", site, "--json").stdout
+    )
+    assert [case["case"] for case in past["cases"]] == ["patient-01:2"]
+    waiting = json.loads(_run("cases", "list", "--state", "waiting", "--config", site, "--json").stdout)
+    assert [case["case"] for case in waiting["cases"]] == ["patient-01:1"]
+    newest = json.loads(_run("assess", "patient-01", "--config", site, "--json").stdout)
+    assert [case["case"] for case in newest["cases"]] == ["patient-01:3"]
+
+
 def test_check_says_what_works(site: Path) -> None:
     """Every line ok, exit 0; with a closed EHR port one FAIL names it, the other lines still come, exit 1."""
     good = _run("check", "--config", site)

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
-from adapter.store.database import open_database
+from adapter.errors import StoreUnavailable
+from adapter.store.database import open_database, store_session
 from adapter.store.workers import WorkerRegister
 from tests.faults.proxy import Manner, TcpProxy
 from tests.peers.postgresql import Postgresql
@@ -26,6 +27,24 @@ _ROOT = Path(__file__).parents[2]
 _PATIENTS = 6
 _WHOLE = ("skipped", "gather retrieve decide deliver")
 _TAKEOVER_SECONDS = 30
+
+
+def test_a_transaction_that_stood_still_is_the_stores_trouble(postgresql: Postgresql) -> None:
+    """F-10: PostgreSQL ends who waits in a transaction, and the step is tried again.
+
+    Breach: psycopg has a class of its own for it, so that a worker frozen for ten seconds made a dead letter.
+    """
+    engine = create_engine(postgresql.create_database("stood_still"))
+    with pytest.raises(StoreUnavailable):
+        _stand_still(engine)
+    engine.dispose()
+
+
+def _stand_still(engine: Engine) -> None:
+    with store_session(engine) as session:
+        session.execute(text("SET idle_in_transaction_session_timeout = 200"))
+        time.sleep(1)
+        session.execute(text("SELECT 1"))
 
 
 class Site:
