@@ -192,8 +192,7 @@ class StoreRoom:
     def __enter__(self) -> Self:
         """Open both. Raises BadStore."""
         settings = self._settings.store
-        require_restored(settings.folder)
-        self.database = open_database(settings.url)
+        self.database = _open_restored(settings)
         try:
             if self._settings.mode is not OutputMode.LIVE and not any(settings.vault_folder.glob("*/*")):
                 create_site_key(settings.key_path)  # never beside case files: they need the key that sealed them
@@ -209,10 +208,16 @@ class StoreRoom:
         self.database.dispose()
 
 
+def _open_restored(settings: StoreSettings) -> Database:
+    """The one gate to the database: nobody makes tables where a restore is still to load them. Raises BadStore."""
+    require_restored(settings.folder)
+    return open_database(settings.url)
+
+
 @contextmanager
 def opened_database(settings: Settings) -> Iterator[Database]:
-    """The database alone. Raises BadStore."""
-    database = open_database(settings.store.url)
+    """The database alone. Raises BadStore, also while a restore is begun and not finished."""
+    database = _open_restored(settings.store)
     try:
         yield database
     finally:
