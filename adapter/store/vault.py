@@ -151,8 +151,11 @@ class Vault:
         """Remove the plain copies that a crash left. Only while nobody else uses the folder of plain copies."""
         shutil.rmtree(self._plain, ignore_errors=True)
 
-    def sweep_interrupted(self, before: datetime) -> int:
-        """Remove what writes that were killed left, begun earlier than this; returns how many files."""
+    def sweep_interrupted(self, before: datetime | None) -> int:
+        """Remove what writes that were killed left, begun earlier than this; returns how many files.
+
+        before: None only where nobody writes.
+        """
         doomed = [path for path in self._folder.glob("[0-9a-f][0-9a-f]/*.tmp") if _is_older(path, before)]
         for path in doomed:
             path.unlink(missing_ok=True)
@@ -172,19 +175,16 @@ class Vault:
         return len(doomed)
 
     def purge(self, keep: frozenset[str], before: datetime | None = None) -> int:
-        """Remove everything but the named contents, and leftovers of interrupted writes; returns how many files.
+        """Remove every whole content but the named ones; returns how many files.
 
         before: only what was last kept earlier. Cases that run now hold contents that no ledger names yet: beside a
         running service, give a time longer ago than any case takes.
         """
         kept = {self._path(digest) for digest in keep}
-        doomed = [path for path in self._contents() if path not in kept and _is_older(path, before)]
+        doomed = [path for path in case_file_paths(self._folder) if path not in kept and _is_older(path, before)]
         for path in doomed:
             path.unlink(missing_ok=True)
         return len(doomed)
-
-    def _contents(self) -> list[Path]:
-        return [path for path in self._folder.glob("[0-9a-f][0-9a-f]/*") if path.is_file()]
 
     def _keep(self, content: _Stream) -> str:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
@@ -274,7 +274,13 @@ def _nonce(prefix: bytes, number: int, *, last: bool) -> bytes:
 
 
 def _is_older(path: Path, before: datetime | None) -> bool:
-    return before is None or path.stat().st_mtime < before.timestamp()
+    """False for what is gone: its write came to its end meanwhile, or another worker was faster."""
+    if before is None:
+        return True
+    try:
+        return path.stat().st_mtime < before.timestamp()
+    except FileNotFoundError:
+        return False
 
 
 def sync_folder(folder: Path) -> None:
