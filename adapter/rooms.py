@@ -158,9 +158,12 @@ def build_archive(settings: Settings) -> Pacs | None:
     )
 
 
-def build_vault(settings: StoreSettings) -> Vault:
-    """The encrypted case files. Raises BadStore where the key is absent, open to others, or not one."""
-    return Vault(settings.vault_folder, read_site_key(settings.key_path), plain=settings.plain_folder)
+def build_vault(settings: StoreSettings, plain: Path | None = None) -> Vault:
+    """The encrypted case files. Raises BadStore where the key is absent, open to others, or not one.
+
+    plain: where plain copies lie while they are read; the site's folder for them by default.
+    """
+    return Vault(settings.vault_folder, read_site_key(settings.key_path), plain=plain or settings.plain_folder)
 
 
 def build_decision(settings: Settings, files: Vault) -> DecisionPorts:
@@ -168,9 +171,12 @@ def build_decision(settings: Settings, files: Vault) -> DecisionPorts:
     return DecisionPorts(files=files, predictor=build_predictor(settings), practice=build_practice(settings))
 
 
-def decide_from_store(settings: Settings) -> Callable[[str], StepResult | Transient]:
-    """The third step for a process of its own, which gets the digest of a case file and has store, tables and model."""
-    ports = build_decision(settings, build_vault(settings.store))
+def decide_from_store(settings: Settings, plain: Path) -> Callable[[str], StepResult | Transient]:
+    """The third step for a process of its own, which gets the digest of a case file and has store, tables and model.
+
+    plain: where this process alone reads in plain; whoever started it removes that folder when it ended.
+    """
+    ports = build_decision(settings, build_vault(settings.store, plain))
 
     def decide(case_file_digest: str) -> StepResult | Transient:
         try:

@@ -147,6 +147,7 @@ class Service:
         apart = opening.enter_context(
             Apart(
                 partial(decide_from_store, settings),
+                scratch=settings.store.plain_folder,
                 processes=settings.watch.workers,
                 seconds=settings.watch.decide_seconds,
                 memory_bytes=int(settings.watch.decide_memory_gib * 2**30),

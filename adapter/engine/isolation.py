@@ -10,10 +10,13 @@ import multiprocessing
 import os
 import queue
 import resource
+import secrets
+import shutil
 import signal
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Generic, Self, TypeVar
 
 from adapter.engine.steps import Interrupted
@@ -23,6 +26,7 @@ _ATTEMPTS = 3
 _GOODBYE_SECONDS = 2.0
 _FAILED = 1
 _Answer = TypeVar("_Answer")
+Prepare = Callable[[Path], Callable[[str], _Answer]]
 _processes = multiprocessing.get_context("spawn")  # a fork would inherit our threads' locks
 
 
@@ -30,13 +34,15 @@ class Apart(Generic[_Answer]):
     """So many processes that answer questions, each started when it is first needed. A context manager."""
 
     def __init__(
-        self, prepare: Callable[[], Callable[[str], _Answer]], *, processes: int, seconds: float, memory_bytes: int
+        self, prepare: Prepare[_Answer], *, scratch: Path, processes: int, seconds: float, memory_bytes: int
     ) -> None:
-        """prepare: called once in each process, returns what answers; it and the answers must pickle.
+        """prepare: called once in each process with a folder of its own; returns what answers. All must pickle.
 
+        scratch: where those folders lie. A process that is killed cannot tidy up: its folder is removed when it ended.
         seconds: for one answer, and for the preparation. memory_bytes: address space of one process.
         """
         self._prepare = prepare
+        self._scratch = scratch
         self._seconds = seconds
         self._memory_bytes = memory_bytes
         self._free: queue.LifoQueue[_Child[_Answer] | None] = queue.LifoQueue()  # the warm one first
@@ -79,8 +85,11 @@ class Apart(Generic[_Answer]):
         raise StepCrashed(f"{_ATTEMPTS} processes ended on it, the last one: {reason}")
 
     def _started(self) -> _Child[_Answer]:
-        child = _Child(self._prepare, self._memory_bytes)
+        child = _Child(self._prepare, self._scratch / secrets.token_hex(8), self._memory_bytes)
         self._children.add(child)
+        if self._closed.is_set():  # whoever ends all may have looked before this one was there
+            child.end()
+            raise Interrupted
         return child
 
 
@@ -89,11 +98,12 @@ class _Died(Exception):
 
 
 class _Child(Generic[_Answer]):
-    """One process and our end of the pipe to it."""
+    """One process, our end of the pipe to it, and the folder that is its own."""
 
-    def __init__(self, prepare: Callable[[], Callable[[str], _Answer]], memory_bytes: int) -> None:
+    def __init__(self, prepare: Prepare[_Answer], folder: Path, memory_bytes: int) -> None:
+        self._folder = folder
         self._pipe, theirs = _processes.Pipe()
-        self._process = _processes.Process(target=_serve, args=(theirs, prepare, memory_bytes), daemon=True)
+        self._process = _processes.Process(target=_serve, args=(theirs, prepare, folder, memory_bytes), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -112,15 +122,16 @@ class _Child(Generic[_Answer]):
         self._process.kill()
         self._process.join(_GOODBYE_SECONDS)
         self._pipe.close()
+        shutil.rmtree(self._folder, ignore_errors=True)  # what it read lies there in plain
 
 
-def _serve(pipe: Connection, prepare: Callable[[], Callable[[str], object]], memory_bytes: int) -> None:
+def _serve(pipe: Connection, prepare: Prepare[object], folder: Path, memory_bytes: int) -> None:
     """Answer until the other end is gone, which is also how the death of the service is noticed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the service's to handle
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold a patient's data
     try:
-        answer = prepare()
+        answer = prepare(folder)
         while True:
             pipe.send(answer(pipe.recv()))
     except EOFError:

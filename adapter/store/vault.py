@@ -135,8 +135,9 @@ class Vault:
     def plain_copies(self, digests: Sequence[str]) -> Iterator[tuple[Path, ...]]:
         """The plain contents as files, in this order, in a private folder that is gone when the block ends.
 
-        A crash within the block leaves them; `sweep` removes them at the next start. Raises BadStore as `recall` does,
-        StoreUnavailable when the disk is full or cannot be written now.
+        A crash within the block leaves them: who started a process of its own removes what it left, and `sweep` the
+        rest at the next start. Raises BadStore as `recall` does, StoreUnavailable when the disk is full or cannot be
+        written now.
         """
         with ExitStack() as stack:
             try:

@@ -5,11 +5,25 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+from adapter.store.vault import Vault
 
 
-def prepare() -> Callable[[str], str]:
+def prepare(_scratch: Path) -> Callable[[str], str]:
     """Ready at once."""
     return _answer
+
+
+def prepare_to_read(vault_folder: Path, key: bytes, digest: str, scratch: Path) -> Callable[[str], str]:
+    """The same questions, asked while a content lies open in plain."""
+    vault = Vault(vault_folder, key, plain=scratch)
+
+    def answer(question: str) -> str:
+        with vault.plain_copies([digest]):
+            return _answer(question)
+
+    return answer
 
 
 def _answer(question: str) -> str:
