@@ -21,7 +21,7 @@ from adapter.dicom.pacs import Pacs
 from adapter.dicom.storage_scp import Listener
 from adapter.dicom.tls import TlsFiles, client_context, server_context
 from adapter.domain.ids import AETitle, PatientId, ResourceId
-from adapter.errors import BadBundle, BadSettings, Transient
+from adapter.errors import BadBundle, BadMapping, BadSettings, Transient
 from adapter.features.at_risk import LandmarkPolicy
 from adapter.fhir.auth import bearer_from_file
 from adapter.fhir.client import FhirClient
@@ -171,12 +171,20 @@ def build_decision(settings: Settings, files: Vault) -> DecisionPorts:
     return DecisionPorts(files=files, predictor=build_predictor(settings), practice=build_practice(settings))
 
 
-def decide_from_store(settings: Settings, plain: Path) -> Callable[[str], StepResult | Transient]:
+def decide_from_store(
+    settings: Settings, plain: Path, *, model: str, practice: str
+) -> Callable[[str], StepResult | Transient]:
     """The third step for a process of its own, which gets the digest of a case file and has store, tables and model.
 
-    plain: where this process alone reads in plain; whoever started it removes that folder when it ended.
+    plain: where this process alone reads in plain; whoever started it removes that folder when it ended. model,
+    practice: digests of what the service verified at its start. Raises BadBundle or BadMapping where the disk holds
+    another by now: no two processes of one service decide differently.
     """
     ports = build_decision(settings, build_vault(settings.store, plain))
+    if ports.predictor.identity.digest != model:
+        raise BadBundle("model: not the bundle that the service verified at its start: restart it")
+    if ports.practice.digest != practice:
+        raise BadMapping("mappings or rules: not those that the service read at its start: restart it")
 
     def decide(case_file_digest: str) -> StepResult | Transient:
         try:

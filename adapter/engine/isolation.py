@@ -1,7 +1,8 @@
 """Work in a process of its own: what crashes, hangs or eats memory there ends that process, not the service.
 
 Decoders and inference run native code on whatever an archive holds. One patient must not take down the others' work,
-and where each has a process to itself it is known who did it.
+and where each has a process to itself it is known who did it. Only what happens after a process said that it is ready
+is the question's doing.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ import secrets
 import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from adapter.engine.steps import Interrupted
-from adapter.errors import StepCrashed
+from adapter.errors import AdjuvantError, ProcessUnavailable, StepCrashed
 
 _ATTEMPTS = 3
 _GOODBYE_SECONDS = 2.0
+_PREPARATION_SECONDS = 120.0
 _FAILED = 1
 _Answer = TypeVar("_Answer")
 Prepare = Callable[[Path], Callable[[str], _Answer]]
@@ -39,7 +42,7 @@ class Apart(Generic[_Answer]):
         """prepare: called once in each process with a folder of its own; returns what answers. All must pickle.
 
         scratch: where those folders lie. A process that is killed cannot tidy up: its folder is removed when it ended.
-        seconds: for one answer, and for the preparation. memory_bytes: address space of one process.
+        seconds: for one answer. memory_bytes: address space of one process.
         """
         self._prepare = prepare
         self._scratch = scratch
@@ -64,7 +67,8 @@ class Apart(Generic[_Answer]):
     def ask(self, question: str) -> _Answer:
         """The answer. Raises StepCrashed when three processes died on it, hung, or ran out of memory.
 
-        Raises Interrupted when all are ended meanwhile.
+        Raises what the preparation refused with, ProcessUnavailable where a process does not come to work, Interrupted
+        when all are ended meanwhile.
         """
         child = self._free.get()
         reason = ""
@@ -77,20 +81,35 @@ class Apart(Generic[_Answer]):
                     if self._closed.is_set():
                         raise Interrupted from death
                     reason = str(death)
-                    child.end()
-                    self._children.discard(child)
+                    self._end(child)
                     child = None
         finally:
             self._free.put(child)
         raise StepCrashed(f"{_ATTEMPTS} processes ended on it, the last one: {reason}")
 
     def _started(self) -> _Child[_Answer]:
-        child = _Child(self._prepare, self._scratch / secrets.token_hex(8), self._memory_bytes)
+        try:
+            child = _Child(self._prepare, self._scratch / secrets.token_hex(8), self._memory_bytes)
+        except OSError as error:
+            raise ProcessUnavailable(f"no process can be started: {error.strerror}") from error
         self._children.add(child)
-        if self._closed.is_set():  # whoever ends all may have looked before this one was there
-            child.end()
-            raise Interrupted
+        try:
+            if self._closed.is_set():  # whoever ends all may have looked before this one was there
+                raise Interrupted
+            child.wait_until_ready(_PREPARATION_SECONDS)
+        except _Died as death:
+            self._end(child)
+            if self._closed.is_set():
+                raise Interrupted from death
+            raise ProcessUnavailable(f"a process ended before it was ready: {death}") from death
+        except BaseException:
+            self._end(child)
+            raise
         return child
+
+    def _end(self, child: _Child[_Answer]) -> None:
+        child.end()
+        self._children.discard(child)
 
 
 class _Died(Exception):
@@ -107,16 +126,30 @@ class _Child(Generic[_Answer]):
         self._process.start()
         theirs.close()
 
+    def wait_until_ready(self, seconds: float) -> None:
+        with self._death_noticed():
+            refusal: AdjuvantError | None = self._received(seconds)
+        if refusal is not None:
+            raise refusal
+
     def ask(self, question: str, seconds: float) -> _Answer:
-        try:
+        with self._death_noticed():
             self._pipe.send(question)
-            if not self._pipe.poll(seconds):
-                raise _Died(f"silent for {seconds:g} s")
-            answer: _Answer = self._pipe.recv()
+            answer: _Answer = self._received(seconds)
+        return answer
+
+    def _received(self, seconds: float) -> Any:  # noqa: ANN401 (whatever the other end sent)
+        if not self._pipe.poll(seconds):
+            raise _Died(f"silent for {seconds:g} s")
+        return self._pipe.recv()
+
+    @contextmanager
+    def _death_noticed(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, EOFError) as error:
             self._process.join(_GOODBYE_SECONDS)
             raise _Died(f"exit code {self._process.exitcode}") from error
-        return answer
 
     def end(self) -> None:
         self._process.kill()
@@ -126,12 +159,20 @@ class _Child(Generic[_Answer]):
 
 
 def _serve(pipe: Connection, prepare: Prepare[object], folder: Path, memory_bytes: int) -> None:
-    """Answer until the other end is gone, which is also how the death of the service is noticed."""
+    """Say how the preparation ended: None, or our error. Then answer until the other end is gone.
+
+    That is also how the death of the service is noticed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the service's to handle
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold a patient's data
     try:
-        answer = prepare(folder)
+        try:
+            answer = prepare(folder)
+        except AdjuvantError as refusal:
+            pipe.send(refusal)
+            return
+        pipe.send(None)
         while True:
             pipe.send(answer(pipe.recv()))
     except EOFError:

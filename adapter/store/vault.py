@@ -77,6 +77,7 @@ def _require_key_of(folder: Path, fingerprint: str) -> None:
     """Under another key every name differs: each case file would seem to have expired, and would be purged."""
     mark = folder / _MARK
     try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not any(case_file_paths(folder)) and mark.exists() and mark.read_text() != fingerprint:
             mark.unlink()  # nothing is sealed yet: it may be any key's
         _create(mark, fingerprint.encode())
@@ -106,13 +107,12 @@ class Vault:
         """folder: created when absent, for the service's own user only; several workers may share it.
 
         plain: where plain copies lie while they are read, of this worker alone; inside the folder by default.
-        Raises BadStore where the folder belongs to another key.
+        Raises BadStore where the folder belongs to another key or cannot be opened.
         """
         self._folder = folder
         self._plain = plain or folder / ".plain"
         self._naming_key = hashlib.sha256(b"adjuvant vault names" + key).digest()
         self._sealing_key = hashlib.sha256(b"adjuvant vault contents" + key).digest()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _require_key_of(folder, key_fingerprint(key))
 
     def keep(self, content: bytes) -> str:

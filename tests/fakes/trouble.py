@@ -7,11 +7,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from adapter.errors import BadMapping
 from adapter.store.vault import Vault
 
 
 def prepare(_scratch: Path) -> Callable[[str], str]:
     """Ready at once."""
+    return _answer
+
+
+def prepare_badly(how: str, _scratch: Path) -> Callable[[str], str]:
+    """Never ready: refused by name, or ended as a question can end a process."""
+    if how == "refuse":
+        raise BadMapping("landmarks.toml: a row that somebody is editing")
+    _answer(how)
     return _answer
 
 

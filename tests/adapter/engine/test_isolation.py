@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing.resource_tracker
 import os
+import resource
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +15,9 @@ import pytest
 
 from adapter.engine.isolation import Apart
 from adapter.engine.steps import Interrupted
-from adapter.errors import StepCrashed
+from adapter.errors import BadMapping, ProcessUnavailable, StepCrashed
 from adapter.store.vault import Vault
-from tests.fakes.trouble import prepare, prepare_to_read
+from tests.fakes.trouble import prepare, prepare_badly, prepare_to_read
 
 _KEY = bytes(32)
 
@@ -77,6 +79,54 @@ def test_a_stop_interrupts_who_waits(apart: Apart[str]) -> None:
         time.sleep(1.0)
         apart.__exit__()
         assert isinstance(waiting.exception(timeout=10), Interrupted)
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "sentence"),
+    [
+        ("refuse", BadMapping, "landmarks.toml: a row that somebody is editing"),
+        ("crash", ProcessUnavailable, "before it was ready: exit code -6"),
+        ("eat", ProcessUnavailable, "before it was ready: exit code 1"),
+    ],
+)
+def test_what_the_preparation_ends_with_is_no_patient_s_doing(
+    tmp_path: Path, how: str, error: type[Exception], sentence: str
+) -> None:
+    """Law: the site's fault is told as the site's. Breach: it was the crash of whoever happened to be asked for."""
+    prepared = partial(prepare_badly, how)
+    with Apart(prepared, scratch=tmp_path, processes=1, seconds=20.0, memory_bytes=4 * 2**30) as apart:
+        for _ in range(2):  # the place is free again
+            with pytest.raises(error, match=sentence):
+                apart.ask("a")
+
+
+@pytest.mark.fault("F-02")
+def test_a_stop_interrupts_a_preparation(tmp_path: Path) -> None:
+    """A process that the stop ended before it was ready is no trouble of the machine: the case has no outcome."""
+    with (
+        ThreadPoolExecutor(1) as pool,
+        Apart(partial(prepare_badly, "hang"), scratch=tmp_path, processes=1, seconds=20.0, memory_bytes=2**32) as apart,
+    ):
+        waiting = pool.submit(apart.ask, "a")
+        time.sleep(1.0)
+        apart.__exit__()
+        assert isinstance(waiting.exception(timeout=10), Interrupted)
+
+
+@pytest.mark.parametrize("spare", [0, 4], ids=["no pipe", "a pipe and no process"])
+def test_a_machine_that_starts_no_process_now_is_waited_for(apart: Apart[str], spare: int) -> None:
+    """Out of descriptors is a transient error: with some to spare the answer comes."""
+    multiprocessing.resource_tracker.ensure_running()  # belongs to the whole process, not to this start
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Path(os.devnull).open("rb") as lowest:
+        free = lowest.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + spare, hard))
+    try:
+        with pytest.raises(ProcessUnavailable, match="Too many open files"):
+            apart.ask("a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert apart.ask("a").startswith("a by ")
 
 
 @pytest.fixture
