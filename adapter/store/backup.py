@@ -28,7 +28,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from adapter.errors import BadStore, StoreUnavailable
 from adapter.store.tables import CaseRow
-from adapter.store.vault import case_file_paths, sync_folder
+from adapter.store.vault import case_file_paths, make_private_folder, sync_folder
 
 _FORMAT = 1
 _MANIFEST, _DATABASE, _VAULT = "manifest.json", "database", "vault"
@@ -74,6 +74,7 @@ def take_backup(url: str, vault: Path, destination: Path, *, key: str, at: datet
         files = {_DATABASE: _digest(partial / _DATABASE), **dict(_copy_case_files(vault, partial / _VAULT))}
         manifest = Manifest(format=_FORMAT, taken=at.isoformat(), database=kind, key=key, files=files)
         _write(partial / _MANIFEST, json.dumps(asdict(manifest), indent=1, sort_keys=True).encode())
+        sync_folder(partial)
         partial.rename(destination)
         sync_folder(destination.parent)
     except OSError as error:
@@ -119,9 +120,10 @@ def restore_backup(source: Path, url: str, folder: Path, vault: Path, *, key: st
         if not loaded:
             folder.mkdir(parents=True, exist_ok=True)
             _write_mark(folder, name)
+        make_private_folder(vault)
         for path in sorted(manifest.files.keys() - {_DATABASE}):
             place = vault / Path(path).relative_to(_VAULT)
-            place.parent.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_FOLDER)
+            make_private_folder(place.parent)
             _copy_whole(source / path, place)
         if not loaded:
             _load(target, source / _DATABASE)  # last: it names the case files
@@ -331,7 +333,7 @@ def _copy_case_files(vault: Path, place: Path) -> Iterator[tuple[str, str]]:
     """Every case file with its digest; one that expires meanwhile is left out."""
     for path in sorted(case_file_paths(vault)):
         copy = place / path.parent.name / path.name
-        copy.parent.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_FOLDER)
+        make_private_folder(copy.parent)
         try:
             digest = _copy_whole(path, copy)
         except FileNotFoundError:

@@ -24,7 +24,7 @@ from adapter.errors import BadStore, CaseFileGone, StoreUnavailable
 _KEY_BYTES, _PREFIX_BYTES, _TAG_BYTES = 32, 7, 16
 _PIECE_BYTES = 2**20
 _Stream = io.BytesIO | io.BufferedReader
-_PRIVATE = 0o600
+_PRIVATE, _PRIVATE_FOLDER = 0o600, 0o700
 _MARK = "key-fingerprint"
 
 
@@ -33,6 +33,7 @@ def create_site_key(path: Path) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
+    sync_folder(path.parent.parent)
     _create(path, base64.b64encode(secrets.token_bytes(_KEY_BYTES)))
 
 
@@ -49,6 +50,7 @@ def _create(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         with suppress(FileExistsError):  # another worker was faster: its file is whole, and it counts
             path.hardlink_to(fresh)
+        sync_folder(path.parent)  # content without a name would be lost with the power
     finally:
         fresh.unlink()
 
@@ -77,7 +79,7 @@ def _require_key_of(folder: Path, fingerprint: str) -> None:
     """Under another key every name differs: each case file would seem to have expired, and would be purged."""
     mark = folder / _MARK
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(folder)
         if not any(case_file_paths(folder)) and mark.exists() and mark.read_text() != fingerprint:
             mark.unlink()  # nothing is sealed yet: it may be any key's
         _create(mark, fingerprint.encode())
@@ -141,7 +143,7 @@ class Vault:
         """
         with ExitStack() as stack:
             try:
-                self._plain.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._plain.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_FOLDER)
                 folder = Path(stack.enter_context(TemporaryDirectory(dir=self._plain)))
                 paths = tuple(self._copied(digest, folder / f"{n:05d}") for n, digest in enumerate(digests))
             except OSError as error:
@@ -195,7 +197,7 @@ class Vault:
                 os.utime(path)  # used again: as young as if it were new
                 return digest
             content.seek(0)
-            path.parent.mkdir(exist_ok=True, mode=0o700)
+            make_private_folder(path.parent)
             self._write(path, digest, content)
         except OSError as error:
             raise StoreUnavailable(f"case file {digest[:12]} cannot be written: {error.strerror}") from error
@@ -282,6 +284,12 @@ def _is_older(path: Path, before: datetime | None) -> bool:
         return path.stat().st_mtime < before.timestamp()
     except FileNotFoundError:
         return False
+
+
+def make_private_folder(folder: Path) -> None:
+    """For its owner only, where there is none; its name outlives a loss of power, also where another just made it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_FOLDER)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -100,7 +100,8 @@ def test_what_was_backed_up_is_restored(site: Site, empty: Empty, tmp_path: Path
     assert empty.cases() == ["p1:1"]
     assert Vault(empty.folder / "vault", _KEY).recall(site.digest) == b"a record"
     files = [path for path in (tmp_path / "backup").rglob("*") if path.is_file()]
-    assert {path.stat().st_mode & 0o077 for path in (*files, tmp_path / "backup", empty.folder / "adjuvant.db")} == {0}
+    private = (*files, tmp_path / "backup", empty.folder / "adjuvant.db", empty.folder / "vault")
+    assert {path.stat().st_mode & 0o077 for path in private} == {0}
     require_restored(empty.folder)
 
 

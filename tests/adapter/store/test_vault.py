@@ -309,6 +309,43 @@ def test_a_key_of_another_shape_is_refused(tmp_path: Path, content: bytes) -> No
         read_site_key(path)
 
 
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What was told to outlive a loss of power, in this order; the disk itself cannot be unplugged here."""
+    told: list[Path] = []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        fsync(descriptor)
+        told.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr(os, "fsync", record)
+    return told
+
+
+def test_a_kept_content_is_found_after_a_loss_of_power(tmp_path: Path, synced: list[Path]) -> None:
+    """Law: kept is kept durably: the content, its name, and the names of the folder that holds it and of the vault.
+
+    Breach: the name of a folder that was just made was lost, and every content in it.
+    """
+    vault = Vault(tmp_path / "vault", _KEY)
+    assert tmp_path in synced
+    synced.clear()
+    vault.keep(_CONTENT)
+    path = next((tmp_path / "vault").glob("*/*"))
+    content = [one for one in synced if one.name.startswith(path.name)]
+    assert len(content) == 1
+    assert {*synced} == {*content, path.parent, path.parent.parent}
+
+
+def test_the_site_key_is_found_after_a_loss_of_power(tmp_path: Path, synced: list[Path]) -> None:
+    """Without its name the key is gone, and with it everything that was sealed meanwhile."""
+    create_site_key(tmp_path / "keys" / "site.key")
+    assert [one for one in synced if one.parent == tmp_path / "keys"] != []
+    assert synced[-1] == tmp_path / "keys"
+    assert tmp_path in synced
+
+
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     """Without its key the service does not start on an old vault with a new one."""
     with pytest.raises(BadStore, match="cannot be read"):
