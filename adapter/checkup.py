@@ -10,9 +10,18 @@ from adapter.errors import AdjuvantError, BadSettings, StoreInUse
 from adapter.fhir.cohort import find_members
 from adapter.fhir.delivery import OutputMode, unverified_codes
 from adapter.pipeline.practice import Practice
-from adapter.rooms import build_archive, build_client, build_cohort, build_practice, build_predictor, build_vault
+from adapter.rooms import (
+    build_archive,
+    build_client,
+    build_cohort,
+    build_practice,
+    build_predictor,
+    build_vault,
+    opened_database,
+)
 from adapter.settings import Settings
-from adapter.store.database import StoreLock, open_database
+from adapter.store.backup import require_restored
+from adapter.store.database import StoreLock
 from adapter.store.vault import create_site_key
 
 # only a C-MOVE of a patient's images would tell
@@ -63,12 +72,14 @@ def _model(settings: Settings) -> str:
 
 
 def _store(settings: Settings) -> str:
+    require_restored(settings.store.folder)  # first: a restore that runs holds the lock as a service does
     try:
         lock = StoreLock(settings.store.folder)
     except StoreInUse:
         return "in use by the running service"
     with lock:
-        open_database(settings.store.url).dispose()
+        with opened_database(settings):
+            pass
         if settings.mode is not OutputMode.LIVE and not any(settings.store.vault_folder.glob("*/*")):
             create_site_key(settings.store.key_path)
         vault = build_vault(settings.store)

@@ -10,6 +10,7 @@
     │   ├── VersionConflict      somebody else wrote the resource first
     │   ├── SeriesIncomplete     the archive owes images; when the attempts are over the case abstains
     │   ├── StoreUnavailable     our own disk is full or cannot be written now
+    │   ├── ProcessUnavailable   this machine does not bring a process of ours to work now
     │   └── Overtaken            another of our processes went on with the same work: leave it to that one
     ├── BadData              a data steward looks: the case is settled with this reason
     │   ├── BadIdentifier        an id, UID or AE title outside its standard's grammar
@@ -102,6 +103,10 @@ class SeriesIncomplete(Transient):
 
 class StoreUnavailable(Transient):
     """Our own disk is full or cannot be written now; nothing half written is left."""
+
+
+class ProcessUnavailable(Transient):
+    """A process of ours cannot be started, or ended before it was ready for the first question: nothing was asked."""
 
 
 class Overtaken(Transient):

@@ -21,7 +21,7 @@ from adapter.dicom.pacs import Pacs
 from adapter.dicom.storage_scp import Listener
 from adapter.dicom.tls import TlsFiles, client_context, server_context
 from adapter.domain.ids import AETitle, PatientId, ResourceId
-from adapter.errors import BadBundle, BadSettings, Transient
+from adapter.errors import BadBundle, BadMapping, BadSettings, Transient
 from adapter.features.at_risk import LandmarkPolicy
 from adapter.fhir.auth import bearer_from_file
 from adapter.fhir.client import FhirClient
@@ -158,9 +158,12 @@ def build_archive(settings: Settings) -> Pacs | None:
     )
 
 
-def build_vault(settings: StoreSettings) -> Vault:
-    """The encrypted case files. Raises BadStore where the key is absent, open to others, or not one."""
-    return Vault(settings.vault_folder, read_site_key(settings.key_path), plain=settings.plain_folder)
+def build_vault(settings: StoreSettings, plain: Path | None = None) -> Vault:
+    """The encrypted case files. Raises BadStore where the key is absent, open to others, or not one.
+
+    plain: where plain copies lie while they are read; the site's folder for them by default.
+    """
+    return Vault(settings.vault_folder, read_site_key(settings.key_path), plain=plain or settings.plain_folder)
 
 
 def build_decision(settings: Settings, files: Vault) -> DecisionPorts:
@@ -168,9 +171,20 @@ def build_decision(settings: Settings, files: Vault) -> DecisionPorts:
     return DecisionPorts(files=files, predictor=build_predictor(settings), practice=build_practice(settings))
 
 
-def decide_from_store(settings: Settings) -> Callable[[str], StepResult | Transient]:
-    """The third step for a process of its own, which gets the digest of a case file and has store, tables and model."""
-    ports = build_decision(settings, build_vault(settings.store))
+def decide_from_store(
+    settings: Settings, plain: Path, *, model: str, practice: str
+) -> Callable[[str], StepResult | Transient]:
+    """The third step for a process of its own, which gets the digest of a case file and has store, tables and model.
+
+    plain: where this process alone reads in plain; whoever started it removes that folder when it ended. model,
+    practice: digests of what the service verified at its start. Raises BadBundle or BadMapping where the disk holds
+    another by now: no two processes of one service decide differently.
+    """
+    ports = build_decision(settings, build_vault(settings.store, plain))
+    if ports.predictor.identity.digest != model:
+        raise BadBundle("model: not the bundle that the service verified at its start: restart it")
+    if ports.practice.digest != practice:
+        raise BadMapping("mappings or rules: not those that the service read at its start: restart it")
 
     def decide(case_file_digest: str) -> StepResult | Transient:
         try:
@@ -192,8 +206,7 @@ class StoreRoom:
     def __enter__(self) -> Self:
         """Open both. Raises BadStore."""
         settings = self._settings.store
-        require_restored(settings.folder)
-        self.database = open_database(settings.url)
+        self.database = _open_restored(settings)
         try:
             if self._settings.mode is not OutputMode.LIVE and not any(settings.vault_folder.glob("*/*")):
                 create_site_key(settings.key_path)  # never beside case files: they need the key that sealed them
@@ -209,10 +222,16 @@ class StoreRoom:
         self.database.dispose()
 
 
+def _open_restored(settings: StoreSettings) -> Database:
+    """The one gate to the database: nobody makes tables where a restore is still to load them. Raises BadStore."""
+    require_restored(settings.folder)
+    return open_database(settings.url)
+
+
 @contextmanager
 def opened_database(settings: Settings) -> Iterator[Database]:
-    """The database alone. Raises BadStore."""
-    database = open_database(settings.store.url)
+    """The database alone. Raises BadStore, also while a restore is begun and not finished."""
+    database = _open_restored(settings.store)
     try:
         yield database
     finally:

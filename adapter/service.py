@@ -143,10 +143,12 @@ class Service:
         self._watcher = Watcher(client, build_cohort(settings.cohort), WatermarkStore(database, settings.fhir.base_url))
 
     def _open_queue(self, opening: ExitStack, database: Database) -> None:
-        settings = self._settings
+        settings, ports = self._settings, self.rooms.ports
+        model, practice = ports.predictor.identity.digest, ports.practice.digest
         apart = opening.enter_context(
             Apart(
-                partial(decide_from_store, settings),
+                partial(decide_from_store, settings, model=model, practice=practice),
+                scratch=settings.store.plain_folder,
                 processes=settings.watch.workers,
                 seconds=settings.watch.decide_seconds,
                 memory_bytes=int(settings.watch.decide_memory_gib * 2**30),

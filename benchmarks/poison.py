@@ -99,7 +99,8 @@ def _seconds(poison: Sequence[str]) -> list[float]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         engine = open_database(f"sqlite:///{folder}/adjuvant.db")
         stack.callback(engine.dispose)
-        apart = Apart(prepare, processes=WORKERS, seconds=_HANG_SECONDS, memory_bytes=_MEMORY_BYTES)
+        scratch = folder / "plain"
+        apart = Apart(prepare, scratch=scratch, processes=WORKERS, seconds=_HANG_SECONDS, memory_bytes=_MEMORY_BYTES)
         stack.enter_context(apart)
         ledger = Ledger(engine, lambda: datetime.now(UTC))
         work = _Work(ledger, apart)

@@ -1,7 +1,8 @@
 """Work in a process of its own: what crashes, hangs or eats memory there ends that process, not the service.
 
 Decoders and inference run native code on whatever an archive holds. One patient must not take down the others' work,
-and where each has a process to itself it is known who did it.
+and where each has a process to itself it is known who did it. Only what happens after a process said that it is ready
+is the question's doing.
 """
 
 from __future__ import annotations
@@ -10,19 +11,25 @@ import multiprocessing
 import os
 import queue
 import resource
+import secrets
+import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from typing import Generic, Self, TypeVar
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
 
 from adapter.engine.steps import Interrupted
-from adapter.errors import StepCrashed
+from adapter.errors import AdjuvantError, ProcessUnavailable, StepCrashed
 
 _ATTEMPTS = 3
 _GOODBYE_SECONDS = 2.0
+_PREPARATION_SECONDS = 120.0
 _FAILED = 1
 _Answer = TypeVar("_Answer")
+Prepare = Callable[[Path], Callable[[str], _Answer]]
 _processes = multiprocessing.get_context("spawn")  # a fork would inherit our threads' locks
 
 
@@ -30,13 +37,15 @@ class Apart(Generic[_Answer]):
     """So many processes that answer questions, each started when it is first needed. A context manager."""
 
     def __init__(
-        self, prepare: Callable[[], Callable[[str], _Answer]], *, processes: int, seconds: float, memory_bytes: int
+        self, prepare: Prepare[_Answer], *, scratch: Path, processes: int, seconds: float, memory_bytes: int
     ) -> None:
-        """prepare: called once in each process, returns what answers; it and the answers must pickle.
+        """prepare: called once in each process with a folder of its own; returns what answers. All must pickle.
 
-        seconds: for one answer, and for the preparation. memory_bytes: address space of one process.
+        scratch: where those folders lie. A process that is killed cannot tidy up: its folder is removed when it ended.
+        seconds: for one answer. memory_bytes: address space of one process.
         """
         self._prepare = prepare
+        self._scratch = scratch
         self._seconds = seconds
         self._memory_bytes = memory_bytes
         self._free: queue.LifoQueue[_Child[_Answer] | None] = queue.LifoQueue()  # the warm one first
@@ -58,7 +67,8 @@ class Apart(Generic[_Answer]):
     def ask(self, question: str) -> _Answer:
         """The answer. Raises StepCrashed when three processes died on it, hung, or ran out of memory.
 
-        Raises Interrupted when all are ended meanwhile.
+        Raises what the preparation refused with, ProcessUnavailable where a process does not come to work, Interrupted
+        when all are ended meanwhile.
         """
         child = self._free.get()
         reason = ""
@@ -71,17 +81,35 @@ class Apart(Generic[_Answer]):
                     if self._closed.is_set():
                         raise Interrupted from death
                     reason = str(death)
-                    child.end()
-                    self._children.discard(child)
+                    self._end(child)
                     child = None
         finally:
             self._free.put(child)
         raise StepCrashed(f"{_ATTEMPTS} processes ended on it, the last one: {reason}")
 
     def _started(self) -> _Child[_Answer]:
-        child = _Child(self._prepare, self._memory_bytes)
+        try:
+            child = _Child(self._prepare, self._scratch / secrets.token_hex(8), self._memory_bytes)
+        except OSError as error:
+            raise ProcessUnavailable(f"no process can be started: {error.strerror}") from error
         self._children.add(child)
+        try:
+            if self._closed.is_set():  # whoever ends all may have looked before this one was there
+                raise Interrupted
+            child.wait_until_ready(_PREPARATION_SECONDS)
+        except _Died as death:
+            self._end(child)
+            if self._closed.is_set():
+                raise Interrupted from death
+            raise ProcessUnavailable(f"a process ended before it was ready: {death}") from death
+        except BaseException:
+            self._end(child)
+            raise
         return child
+
+    def _end(self, child: _Child[_Answer]) -> None:
+        child.end()
+        self._children.discard(child)
 
 
 class _Died(Exception):
@@ -89,38 +117,62 @@ class _Died(Exception):
 
 
 class _Child(Generic[_Answer]):
-    """One process and our end of the pipe to it."""
+    """One process, our end of the pipe to it, and the folder that is its own."""
 
-    def __init__(self, prepare: Callable[[], Callable[[str], _Answer]], memory_bytes: int) -> None:
+    def __init__(self, prepare: Prepare[_Answer], folder: Path, memory_bytes: int) -> None:
+        self._folder = folder
         self._pipe, theirs = _processes.Pipe()
-        self._process = _processes.Process(target=_serve, args=(theirs, prepare, memory_bytes), daemon=True)
+        self._process = _processes.Process(target=_serve, args=(theirs, prepare, folder, memory_bytes), daemon=True)
         self._process.start()
         theirs.close()
 
+    def wait_until_ready(self, seconds: float) -> None:
+        with self._death_noticed():
+            refusal: AdjuvantError | None = self._received(seconds)
+        if refusal is not None:
+            raise refusal
+
     def ask(self, question: str, seconds: float) -> _Answer:
-        try:
+        with self._death_noticed():
             self._pipe.send(question)
-            if not self._pipe.poll(seconds):
-                raise _Died(f"silent for {seconds:g} s")
-            answer: _Answer = self._pipe.recv()
+            answer: _Answer = self._received(seconds)
+        return answer
+
+    def _received(self, seconds: float) -> Any:  # noqa: ANN401 (whatever the other end sent)
+        if not self._pipe.poll(seconds):
+            raise _Died(f"silent for {seconds:g} s")
+        return self._pipe.recv()
+
+    @contextmanager
+    def _death_noticed(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, EOFError) as error:
             self._process.join(_GOODBYE_SECONDS)
             raise _Died(f"exit code {self._process.exitcode}") from error
-        return answer
 
     def end(self) -> None:
         self._process.kill()
         self._process.join(_GOODBYE_SECONDS)
         self._pipe.close()
+        shutil.rmtree(self._folder, ignore_errors=True)  # what it read lies there in plain
 
 
-def _serve(pipe: Connection, prepare: Callable[[], Callable[[str], object]], memory_bytes: int) -> None:
-    """Answer until the other end is gone, which is also how the death of the service is noticed."""
+def _serve(pipe: Connection, prepare: Prepare[object], folder: Path, memory_bytes: int) -> None:
+    """Say how the preparation ended: None, or our error. Then answer until the other end is gone.
+
+    That is also how the death of the service is noticed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the service's to handle
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold a patient's data
     try:
-        answer = prepare()
+        try:
+            answer = prepare(folder)
+        except AdjuvantError as refusal:
+            pipe.send(refusal)
+            return
+        pipe.send(None)
         while True:
             pipe.send(answer(pipe.recv()))
     except EOFError:

@@ -15,7 +15,8 @@ def expire_case_files(ledger: Ledger, vault: Vault, before: datetime) -> int:
     """Remove every content that only cases settled before the time need; returns how many files.
 
     before: longer ago than any case runs, because cases that run hold contents which no ledger names yet.
-    An expired case cannot be replayed. Raises BadStore, and removes nothing, when a younger case file is damaged.
+    An expired case cannot be replayed. Raises BadStore when a younger case file is damaged: then no file is removed,
+    though the expired cases name theirs no longer, and the first purge after the repair takes them.
     """
     ledger.release_case_files(before)
     return vault.purge(reached_by(ledger.case_files(), vault), before=before)
@@ -37,5 +38,6 @@ def forget_patient(ledger: Ledger, vault: Vault, patient_id: PatientId) -> tuple
     begun = [entry.started for entry in unsettled if entry.started is not None]
     # where nothing is to be continued the purge alone takes theirs, even what is damaged
     removed = vault.remove(reached_by(theirs, vault) - needed) if begun else 0
-    removed += vault.purge(needed, before=min(begun, default=None))
+    oldest = min(begun, default=None)
+    removed += vault.purge(needed, before=oldest) + vault.sweep_interrupted(oldest)
     return ledger.forget(patient_id), removed

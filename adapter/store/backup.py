@@ -23,12 +23,12 @@ from typing import BinaryIO
 from psycopg import ProgrammingError
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo
-from sqlalchemy import URL, create_engine, inspect, make_url
+from sqlalchemy import URL, Connection, create_engine, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from adapter.errors import BadStore, StoreUnavailable
 from adapter.store.tables import CaseRow
-from adapter.store.vault import case_file_paths, sync_folder
+from adapter.store.vault import case_file_paths, make_private_folder, sync_folder
 
 _FORMAT = 1
 _MANIFEST, _DATABASE, _VAULT = "manifest.json", "database", "vault"
@@ -74,6 +74,7 @@ def take_backup(url: str, vault: Path, destination: Path, *, key: str, at: datet
         files = {_DATABASE: _digest(partial / _DATABASE), **dict(_copy_case_files(vault, partial / _VAULT))}
         manifest = Manifest(format=_FORMAT, taken=at.isoformat(), database=kind, key=key, files=files)
         _write(partial / _MANIFEST, json.dumps(asdict(manifest), indent=1, sort_keys=True).encode())
+        sync_folder(partial)
         partial.rename(destination)
         sync_folder(destination.parent)
     except OSError as error:
@@ -109,23 +110,25 @@ def restore_backup(source: Path, url: str, folder: Path, vault: Path, *, key: st
         raise BadStore(f"{source} was sealed under another site key (fingerprint {manifest.key})")
     if manifest.database != target.get_backend_name():
         raise BadStore(f"{source} holds a {manifest.database} database, store.url names {target.get_backend_name()}")
-    begun = _is_begun(folder, source)
-    loaded = begun and _is_loaded(target, manifest)
+    name, mark = _digest(source / _MANIFEST), _read_mark(folder)
+    loaded = mark.startswith(name) and _is_loaded(target, manifest, mark)
     if not loaded:
         _require_no_database(target)
     _require_nothing_beside(target)
     _require_no_other_case_files(vault, manifest)
     try:
-        if not begun:  # never written twice: cut between, it would no longer say what is loaded
+        if not loaded:
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / _UNFINISHED, _digest(source / _MANIFEST).encode())
-            sync_folder(folder)
-        for name in sorted(manifest.files.keys() - {_DATABASE}):
-            place = vault / Path(name).relative_to(_VAULT)
-            place.parent.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_FOLDER)
-            _copy_whole(source / name, place)
+            _write_mark(folder, name)
+        make_private_folder(vault)
+        for path in sorted(manifest.files.keys() - {_DATABASE}):
+            place = vault / Path(path).relative_to(_VAULT)
+            make_private_folder(place.parent)
+            _copy_whole(source / path, place)
         if not loaded:
             _load(target, source / _DATABASE)  # last: it names the case files
+            if manifest.database == "postgresql":
+                _write_mark(folder, f"{name} {_identity(target)}")
         (folder / _UNFINISHED).unlink()
         sync_folder(folder)
     except OSError as error:
@@ -239,20 +242,35 @@ def _parsed(url: str) -> URL:
 # ---- what is there
 
 
-def _is_begun(folder: Path, source: Path) -> bool:
-    """Whether a restore of this very backup was cut here."""
+def _read_mark(folder: Path) -> str:
+    """Which backup's restore was cut here, and what it had loaded; empty where none was."""
     try:
-        return (folder / _UNFINISHED).read_text() == _digest(source / _MANIFEST)
+        return (folder / _UNFINISHED).read_text()
     except FileNotFoundError:
-        return False
+        return ""
 
 
-def _is_loaded(url: URL, manifest: Manifest) -> bool:
-    """Whether the cut restore had come to its end: a file gets its name, and PostgreSQL its tables, all at once."""
+def _write_mark(folder: Path, mark: str) -> None:
+    """The new mark or the old one, whenever it is cut."""
+    fresh = folder / f"{_UNFINISHED}.partial"
+    _write(fresh, mark.encode())
+    fresh.replace(folder / _UNFINISHED)
+    sync_folder(folder)
+
+
+def _is_loaded(url: URL, manifest: Manifest, mark: str) -> bool:
+    """Whether the cut restore had loaded the very database that is there; one that others made is not taken for it."""
     if url.get_backend_name() == "sqlite":
         place = Path(url.database or "")
         return place.is_file() and _digest(place) == manifest.files[_DATABASE]
-    return CaseRow.__tablename__ in _tables(url)
+    return mark.endswith(f" {_identity(url)}")
+
+
+def _identity(url: URL) -> str:
+    """The number that PostgreSQL gave the table of cases: one that is made in its place has another."""
+    with _looking(url) as connection:
+        number = connection.execute(text("SELECT to_regclass(:name)::oid"), {"name": CaseRow.__tablename__}).scalar()
+    return str(number)
 
 
 def _require_no_database(url: URL) -> None:
@@ -260,7 +278,7 @@ def _require_no_database(url: URL) -> None:
         if Path(url.database or "").exists():
             raise BadStore(f"there is a database at {url.database}: a backup is restored on an empty machine")
     elif _tables(url):
-        raise BadStore("the database has tables already: a backup is restored into an empty one")
+        raise BadStore("the database has tables already, not of this restore: a backup is restored into an empty one")
 
 
 def _require_nothing_beside(url: URL) -> None:
@@ -279,10 +297,18 @@ def _require_no_other_case_files(vault: Path, manifest: Manifest) -> None:
 
 
 def _tables(url: URL) -> list[str]:
+    with _looking(url) as connection:
+        found = inspect(connection)
+        return [*found.get_table_names(), *(name for name in found.get_schema_names() if name == "dbos")]
+
+
+@contextlib.contextmanager
+def _looking(url: URL) -> Iterator[Connection]:
+    """At PostgreSQL, without our patience and our tables."""
     engine = create_engine(url.set(drivername="postgresql+psycopg"), hide_parameters=True)
     try:
-        found = inspect(engine)
-        return [*found.get_table_names(), *(name for name in found.get_schema_names() if name == "dbos")]
+        with engine.connect() as connection:
+            yield connection
     except SQLAlchemyError as error:
         raise BadStore(f"the database of store.url cannot be reached: {type(error).__name__}") from error
     finally:
@@ -307,7 +333,7 @@ def _copy_case_files(vault: Path, place: Path) -> Iterator[tuple[str, str]]:
     """Every case file with its digest; one that expires meanwhile is left out."""
     for path in sorted(case_file_paths(vault)):
         copy = place / path.parent.name / path.name
-        copy.parent.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_FOLDER)
+        make_private_folder(copy.parent)
         try:
             digest = _copy_whole(path, copy)
         except FileNotFoundError:

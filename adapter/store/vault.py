@@ -24,7 +24,7 @@ from adapter.errors import BadStore, CaseFileGone, StoreUnavailable
 _KEY_BYTES, _PREFIX_BYTES, _TAG_BYTES = 32, 7, 16
 _PIECE_BYTES = 2**20
 _Stream = io.BytesIO | io.BufferedReader
-_PRIVATE = 0o600
+_PRIVATE, _PRIVATE_FOLDER = 0o600, 0o700
 _MARK = "key-fingerprint"
 
 
@@ -33,6 +33,7 @@ def create_site_key(path: Path) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
+    sync_folder(path.parent.parent)
     _create(path, base64.b64encode(secrets.token_bytes(_KEY_BYTES)))
 
 
@@ -49,6 +50,7 @@ def _create(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         with suppress(FileExistsError):  # another worker was faster: its file is whole, and it counts
             path.hardlink_to(fresh)
+        sync_folder(path.parent)  # content without a name would be lost with the power
     finally:
         fresh.unlink()
 
@@ -77,6 +79,7 @@ def _require_key_of(folder: Path, fingerprint: str) -> None:
     """Under another key every name differs: each case file would seem to have expired, and would be purged."""
     mark = folder / _MARK
     try:
+        make_private_folder(folder)
         if not any(case_file_paths(folder)) and mark.exists() and mark.read_text() != fingerprint:
             mark.unlink()  # nothing is sealed yet: it may be any key's
         _create(mark, fingerprint.encode())
@@ -106,13 +109,12 @@ class Vault:
         """folder: created when absent, for the service's own user only; several workers may share it.
 
         plain: where plain copies lie while they are read, of this worker alone; inside the folder by default.
-        Raises BadStore where the folder belongs to another key.
+        Raises BadStore where the folder belongs to another key or cannot be opened.
         """
         self._folder = folder
         self._plain = plain or folder / ".plain"
         self._naming_key = hashlib.sha256(b"adjuvant vault names" + key).digest()
         self._sealing_key = hashlib.sha256(b"adjuvant vault contents" + key).digest()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _require_key_of(folder, key_fingerprint(key))
 
     def keep(self, content: bytes) -> str:
@@ -135,12 +137,13 @@ class Vault:
     def plain_copies(self, digests: Sequence[str]) -> Iterator[tuple[Path, ...]]:
         """The plain contents as files, in this order, in a private folder that is gone when the block ends.
 
-        A crash within the block leaves them; `sweep` removes them at the next start. Raises BadStore as `recall` does,
-        StoreUnavailable when the disk is full or cannot be written now.
+        A crash within the block leaves them: who started a process of its own removes what it left, and `sweep` the
+        rest at the next start. Raises BadStore as `recall` does, StoreUnavailable when the disk is full or cannot be
+        written now.
         """
         with ExitStack() as stack:
             try:
-                self._plain.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._plain.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_FOLDER)
                 folder = Path(stack.enter_context(TemporaryDirectory(dir=self._plain)))
                 paths = tuple(self._copied(digest, folder / f"{n:05d}") for n, digest in enumerate(digests))
             except OSError as error:
@@ -151,8 +154,11 @@ class Vault:
         """Remove the plain copies that a crash left. Only while nobody else uses the folder of plain copies."""
         shutil.rmtree(self._plain, ignore_errors=True)
 
-    def sweep_interrupted(self, before: datetime) -> int:
-        """Remove what writes that were killed left, begun earlier than this; returns how many files."""
+    def sweep_interrupted(self, before: datetime | None) -> int:
+        """Remove what writes that were killed left, begun earlier than this; returns how many files.
+
+        before: None only where nobody writes.
+        """
         doomed = [path for path in self._folder.glob("[0-9a-f][0-9a-f]/*.tmp") if _is_older(path, before)]
         for path in doomed:
             path.unlink(missing_ok=True)
@@ -172,19 +178,16 @@ class Vault:
         return len(doomed)
 
     def purge(self, keep: frozenset[str], before: datetime | None = None) -> int:
-        """Remove everything but the named contents, and leftovers of interrupted writes; returns how many files.
+        """Remove every whole content but the named ones; returns how many files.
 
         before: only what was last kept earlier. Cases that run now hold contents that no ledger names yet: beside a
         running service, give a time longer ago than any case takes.
         """
         kept = {self._path(digest) for digest in keep}
-        doomed = [path for path in self._contents() if path not in kept and _is_older(path, before)]
+        doomed = [path for path in case_file_paths(self._folder) if path not in kept and _is_older(path, before)]
         for path in doomed:
             path.unlink(missing_ok=True)
         return len(doomed)
-
-    def _contents(self) -> list[Path]:
-        return [path for path in self._folder.glob("[0-9a-f][0-9a-f]/*") if path.is_file()]
 
     def _keep(self, content: _Stream) -> str:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
@@ -194,7 +197,7 @@ class Vault:
                 os.utime(path)  # used again: as young as if it were new
                 return digest
             content.seek(0)
-            path.parent.mkdir(exist_ok=True, mode=0o700)
+            make_private_folder(path.parent)
             self._write(path, digest, content)
         except OSError as error:
             raise StoreUnavailable(f"case file {digest[:12]} cannot be written: {error.strerror}") from error
@@ -274,7 +277,19 @@ def _nonce(prefix: bytes, number: int, *, last: bool) -> bytes:
 
 
 def _is_older(path: Path, before: datetime | None) -> bool:
-    return before is None or path.stat().st_mtime < before.timestamp()
+    """False for what is gone: its write came to its end meanwhile, or another worker was faster."""
+    if before is None:
+        return True
+    try:
+        return path.stat().st_mtime < before.timestamp()
+    except FileNotFoundError:
+        return False
+
+
+def make_private_folder(folder: Path) -> None:
+    """For its owner only, where there is none; its name outlives a loss of power, also where another just made it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_FOLDER)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -56,6 +56,8 @@ patients = ["Patient/patient-01", "Patient/patient-02"]
 [store]
 url = "sqlite:///{tmp_path}/adjuvant.db"
 folder = "{tmp_path}/data"
+[web]
+port = {free_port()}
 [policy]
 site_folder = "{sandbox_policy()}"
 """
@@ -200,7 +202,7 @@ def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: Sandbo
     Beside it, though it holds the DICOM port, a case is asked for and one is replayed; forgetting has to wait.
     """
     command = [sys.executable, "-m", "adapter", "run", "--config", str(site)]
-    site.write_text(f"{site.read_text()}\n[watch]\npoll_seconds = 1\nquiet_seconds = 0\n[web]\nport = {free_port()}\n")
+    site.write_text(f"{site.read_text()}\n[watch]\npoll_seconds = 1\nquiet_seconds = 0\n")
     service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 180  # commands take seconds each on a loaded machine

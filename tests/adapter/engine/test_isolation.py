@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import multiprocessing.resource_tracker
 import os
+import resource
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from adapter.engine.isolation import Apart
 from adapter.engine.steps import Interrupted
-from adapter.errors import StepCrashed
-from tests.fakes.trouble import prepare
+from adapter.errors import BadMapping, ProcessUnavailable, StepCrashed
+from adapter.store.vault import Vault
+from tests.fakes.trouble import prepare, prepare_badly, prepare_to_read
+
+_KEY = bytes(32)
 
 
 @pytest.fixture
-def apart() -> Iterator[Apart[str]]:
+def apart(tmp_path: Path) -> Iterator[Apart[str]]:
     """Two processes, each with 20 seconds for an answer and 4 GiB."""
-    with Apart(prepare, processes=2, seconds=20.0, memory_bytes=4 * 2**30) as running:
+    with Apart(prepare, scratch=tmp_path, processes=2, seconds=20.0, memory_bytes=4 * 2**30) as running:
         yield running
 
 
@@ -46,10 +52,10 @@ def test_a_process_that_eats_memory_is_ended(apart: Apart[str]) -> None:
 
 
 @pytest.mark.fault("F-28")
-def test_a_process_that_hangs_is_ended_after_its_time() -> None:
+def test_a_process_that_hangs_is_ended_after_its_time(tmp_path: Path) -> None:
     """A decoder that never returns costs three times its seconds."""
     with (
-        Apart(prepare, processes=1, seconds=2.0, memory_bytes=4 * 2**30) as apart,
+        Apart(prepare, scratch=tmp_path, processes=1, seconds=2.0, memory_bytes=4 * 2**30) as apart,
         pytest.raises(StepCrashed, match="silent for 2 s"),
     ):
         apart.ask("hang")
@@ -73,6 +79,90 @@ def test_a_stop_interrupts_who_waits(apart: Apart[str]) -> None:
         time.sleep(1.0)
         apart.__exit__()
         assert isinstance(waiting.exception(timeout=10), Interrupted)
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "sentence"),
+    [
+        ("refuse", BadMapping, "landmarks.toml: a row that somebody is editing"),
+        ("crash", ProcessUnavailable, "before it was ready: exit code -6"),
+        ("eat", ProcessUnavailable, "before it was ready: exit code 1"),
+    ],
+)
+def test_what_the_preparation_ends_with_is_no_patient_s_doing(
+    tmp_path: Path, how: str, error: type[Exception], sentence: str
+) -> None:
+    """Law: the site's fault is told as the site's. Breach: it was the crash of whoever happened to be asked for."""
+    prepared = partial(prepare_badly, how)
+    with Apart(prepared, scratch=tmp_path, processes=1, seconds=20.0, memory_bytes=4 * 2**30) as apart:
+        for _ in range(2):  # the place is free again
+            with pytest.raises(error, match=sentence):
+                apart.ask("a")
+
+
+@pytest.mark.fault("F-02")
+def test_a_stop_interrupts_a_preparation(tmp_path: Path) -> None:
+    """A process that the stop ended before it was ready is no trouble of the machine: the case has no outcome."""
+    with (
+        ThreadPoolExecutor(1) as pool,
+        Apart(partial(prepare_badly, "hang"), scratch=tmp_path, processes=1, seconds=20.0, memory_bytes=2**32) as apart,
+    ):
+        waiting = pool.submit(apart.ask, "a")
+        time.sleep(1.0)
+        apart.__exit__()
+        assert isinstance(waiting.exception(timeout=10), Interrupted)
+
+
+@pytest.mark.parametrize("spare", [0, 4], ids=["no pipe", "a pipe and no process"])
+def test_a_machine_that_starts_no_process_now_is_waited_for(apart: Apart[str], spare: int) -> None:
+    """Out of descriptors is a transient error: with some to spare the answer comes."""
+    multiprocessing.resource_tracker.ensure_running()  # belongs to the whole process, not to this start
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Path(os.devnull).open("rb") as lowest:
+        free = lowest.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + spare, hard))
+    try:
+        with pytest.raises(ProcessUnavailable, match="Too many open files"):
+            apart.ask("a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert apart.ask("a").startswith("a by ")
+
+
+@pytest.fixture
+def reading(tmp_path: Path) -> Iterator[Apart[str]]:
+    """One process that answers while an image lies open in plain."""
+    digest = Vault(tmp_path / "vault", _KEY).keep(b"an image")
+    prepared = partial(prepare_to_read, tmp_path / "vault", _KEY, digest)
+    with Apart(prepared, scratch=tmp_path / "plain", processes=1, seconds=60.0, memory_bytes=4 * 2**30) as running:
+        yield running
+
+
+def _plain_files(folder: Path) -> list[Path]:
+    return [path for path in (folder / "plain").rglob("*") if path.is_file()]
+
+
+@pytest.mark.fault("F-28")
+def test_a_process_that_died_leaves_nothing_in_plain(reading: Apart[str], tmp_path: Path) -> None:
+    """Law: empty whenever nothing is read. Breach: what a killed process read lay there until the next start."""
+    with pytest.raises(StepCrashed, match="exit code -6"):
+        reading.ask("crash")
+    assert list((tmp_path / "plain").iterdir()) == []
+    assert reading.ask("a").startswith("a by ")
+    assert _plain_files(tmp_path) == []
+
+
+@pytest.mark.fault("F-02")
+def test_a_stop_while_an_image_is_read_leaves_nothing_in_plain(reading: Apart[str], tmp_path: Path) -> None:
+    """The shutdown kills the process in the middle of its reading, and takes the copy away."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(reading.ask, "hang")
+        while not _plain_files(tmp_path):
+            assert not waiting.done()
+            time.sleep(0.05)
+        reading.__exit__()
+        assert isinstance(waiting.exception(timeout=10), Interrupted)
+    assert list((tmp_path / "plain").iterdir()) == []
 
 
 def test_nothing_is_left_running(apart: Apart[str]) -> None:

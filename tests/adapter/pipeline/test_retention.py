@@ -47,15 +47,20 @@ def test_an_expired_case_keeps_its_line_and_loses_its_files(engine: Engine, vaul
     assert expire_case_files(young, vault, _CUT) == 0
 
 
-def test_a_forgotten_patient_leaves_nothing_and_takes_nothing_of_others(ledger: Ledger, vault: Vault) -> None:
-    """The cases and every content go, that of a cut attempt too; what another patient's case needs stays."""
+def test_a_forgotten_patient_leaves_nothing_and_takes_nothing_of_others(
+    ledger: Ledger, vault: Vault, tmp_path: Path
+) -> None:
+    """The cases and every content go, that of a cut attempt or write too; what another patient's case needs stays."""
     theirs, shared = vault.keep(b"their record"), vault.keep(b"shared")
     ledger.record(ledger.request(PatientId("p1")), Skipped(reason="r", detail=""), _case_file(vault, theirs))
     other = _case_file(vault, shared)
     ledger.record(ledger.request(PatientId("p2")), Skipped(reason="r", detail=""), other)
     cut_short = vault.keep(b"of an attempt that was cut")
+    half = next((tmp_path / "vault").glob("*/*")).with_suffix(".0123.tmp")
+    half.write_bytes(b"of a write that was cut")
 
-    assert forget_patient(ledger, vault, PatientId("p1")) == (1, 3)
+    assert forget_patient(ledger, vault, PatientId("p1")) == (1, 4)
+    assert not half.exists()
     assert [entry.patient_id for entry in ledger.list_cases()] == ["p2"]
     assert (vault.recall(shared), vault.recall(other) != b"") == (b"shared", True)
     for gone in (theirs, cut_short):

@@ -18,9 +18,13 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Engine
 
+from adapter.checkup import check_site
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Skipped
 from adapter.errors import BadStore, StoreUnavailable
+from adapter.rooms import StoreRoom, opened_ledger
+from adapter.service import Role, Service
+from adapter.settings import settings_from
 from adapter.store.backup import Manifest, read_manifest, require_restored, restore_backup, take_backup
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
@@ -96,7 +100,8 @@ def test_what_was_backed_up_is_restored(site: Site, empty: Empty, tmp_path: Path
     assert empty.cases() == ["p1:1"]
     assert Vault(empty.folder / "vault", _KEY).recall(site.digest) == b"a record"
     files = [path for path in (tmp_path / "backup").rglob("*") if path.is_file()]
-    assert {path.stat().st_mode & 0o077 for path in (*files, tmp_path / "backup", empty.folder / "adjuvant.db")} == {0}
+    private = (*files, tmp_path / "backup", empty.folder / "adjuvant.db", empty.folder / "vault")
+    assert {path.stat().st_mode & 0o077 for path in private} == {0}
     require_restored(empty.folder)
 
 
@@ -268,6 +273,58 @@ def test_a_cut_restore_is_repeated_on_postgresql(
     assert empty.cases() == ["p1:1", "p2:1"]
     with pytest.raises(BadStore, match="has tables already"):
         empty.restore(tmp_path / "backup")
+
+
+@pytest.mark.real
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("cut", [("os.mkdir", "/vault"), ("os.remove", "/restore.unfinished")], ids=["before", "after"])
+def test_tables_of_another_origin_are_not_taken_for_the_dump(
+    site: Site, empty: Empty, tmp_path: Path, postgresql: Postgresql, cut: tuple[str, str]
+) -> None:
+    """Law: 'restored' is said only of this dump. Cut, and another made empty tables in its place: refused by name.
+
+    Once before the dump was loaded, once after, where the database was made anew. Emptied, the restore goes through.
+    """
+    saved = postgresql.create_database("saved")
+    engine = open_database(saved)
+    Ledger(engine, lambda: _NOW).request(PatientId("p1"))
+    engine.dispose()
+    take_backup(saved, site.folder / "vault", tmp_path / "backup", key=_PRINT, at=_NOW)
+    empty.url = postgresql.create_database("restored")
+    deed, name = cut
+    _kill_a_restore(tmp_path / "backup", empty, deed, name)
+    postgresql.create_database("restored")
+    open_database(empty.url).dispose()  # by a watcher whose data folder is another
+    for _ in range(2):
+        with pytest.raises(BadStore, match="not of this restore"):
+            empty.restore(tmp_path / "backup")
+        with pytest.raises(BadStore, match="was not finished"):
+            require_restored(empty.folder)
+    postgresql.create_database("restored")
+    empty.restore(tmp_path / "backup")
+    assert empty.cases() == ["p1:1"]
+
+
+def test_no_door_opens_where_a_restore_was_cut(site: Site, empty: Empty, tmp_path: Path) -> None:
+    """Law: nobody makes tables before the dump is loaded. Service of every role, look and check are refused by name."""
+    site.back_up(tmp_path / "backup")
+    _kill_a_restore(tmp_path / "backup", empty, "os.rename", "/adjuvant.db")
+    settings = settings_from(
+        {
+            "fhir": {"base_url": "http://127.0.0.1:9/fhir"},
+            "cohort": {"patients": ["Patient/p1"]},
+            "store": {"url": empty.url, "folder": str(empty.folder)},
+            "web": {"port": 0},
+        }
+    )
+    for door in (StoreRoom(settings), opened_ledger(settings), Service(settings, role=Role.WEB), Service(settings)):
+        with pytest.raises(BadStore, match="was not finished"), door:
+            pass
+    store = next(finding for finding in check_site(settings) if finding.what == "store")
+    assert (store.passed, "was not finished" in store.detail) == (False, True)
+    empty.restore(tmp_path / "backup")
+    with opened_ledger(settings) as ledger:
+        assert [entry.case_id for entry in ledger.list_cases()] == ["p1:1"]
 
 
 def test_a_cut_restore_makes_no_way_for_another_database(site: Site, empty: Empty, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import stat
+import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -124,12 +125,13 @@ def test_a_case_file_that_is_there_and_cannot_be_read_is_not_gone(vault: Vault, 
 
 
 def test_purging_keeps_what_is_named_and_nothing_else(vault: Vault, tmp_path: Path) -> None:
-    """Retention removes content and the leftovers of interrupted writes."""
+    """Retention removes whole contents; what is being written now is no content yet, and not its to take."""
     kept, gone = vault.keep(b"kept"), vault.keep(b"gone")
-    (leftover,) = [path.with_suffix(".0123.tmp") for path in _files(tmp_path)[:1]]
-    leftover.write_bytes(b"half")
-    assert vault.purge(frozenset({kept})) == 2
+    (written_now,) = [path.with_suffix(".0123.tmp") for path in _files(tmp_path)[:1]]
+    written_now.write_bytes(b"half")
+    assert vault.purge(frozenset({kept})) == 1
     assert vault.recall(kept) == b"kept"
+    assert written_now.exists()
     with pytest.raises(BadStore):
         vault.recall(gone)
 
@@ -147,6 +149,37 @@ def test_purging_beside_a_running_service_spares_what_is_young(vault: Vault, tmp
     assert (vault.recall(used_again), vault.recall(young)) == (b"used again", b"young")
     with pytest.raises(BadStore):
         vault.recall(old)
+
+
+def test_what_is_gone_meanwhile_stops_no_purge(vault: Vault, tmp_path: Path) -> None:
+    """Breach: one file that a write renames, or another worker purges, between listing and looking left all the rest.
+
+    Beside threads that seal and workers that purge the same vault without a pause, every purge comes to its end.
+    """
+    stop = threading.Event()
+
+    def seal(name: int) -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            vault.keep(f"{name} {number}".encode())
+
+    def purge(_: int) -> None:
+        for _ in range(100):
+            vault.purge(frozenset(), before=datetime(2100, 1, 1, tzinfo=UTC))
+            vault.sweep_interrupted(datetime(2000, 1, 1, tzinfo=UTC))
+
+    with ThreadPoolExecutor(4) as pool:
+        sealing = [pool.submit(seal, name) for name in range(2)]
+        purging = [pool.submit(purge, name) for name in range(2)]
+        try:
+            for one in purging:
+                one.result(timeout=60)
+        finally:
+            stop.set()
+        for one in sealing:
+            one.result(timeout=60)
+    assert [path.name for path in _files(tmp_path) if path.suffix] == []
 
 
 def test_removing_takes_the_named_contents_only(vault: Vault) -> None:
@@ -274,6 +307,43 @@ def test_a_key_of_another_shape_is_refused(tmp_path: Path, content: bytes) -> No
     path.write_bytes(content)
     with pytest.raises(BadStore):
         read_site_key(path)
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What was told to outlive a loss of power, in this order; the disk itself cannot be unplugged here."""
+    told: list[Path] = []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        fsync(descriptor)
+        told.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr(os, "fsync", record)
+    return told
+
+
+def test_a_kept_content_is_found_after_a_loss_of_power(tmp_path: Path, synced: list[Path]) -> None:
+    """Law: kept is kept durably: the content, its name, and the names of the folder that holds it and of the vault.
+
+    Breach: the name of a folder that was just made was lost, and every content in it.
+    """
+    vault = Vault(tmp_path / "vault", _KEY)
+    assert tmp_path in synced
+    synced.clear()
+    vault.keep(_CONTENT)
+    path = next((tmp_path / "vault").glob("*/*"))
+    content = [one for one in synced if one.name.startswith(path.name)]
+    assert len(content) == 1
+    assert {*synced} == {*content, path.parent, path.parent.parent}
+
+
+def test_the_site_key_is_found_after_a_loss_of_power(tmp_path: Path, synced: list[Path]) -> None:
+    """Without its name the key is gone, and with it everything that was sealed meanwhile."""
+    create_site_key(tmp_path / "keys" / "site.key")
+    assert [one for one in synced if one.parent == tmp_path / "keys"] != []
+    assert synced[-1] == tmp_path / "keys"
+    assert tmp_path in synced
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
