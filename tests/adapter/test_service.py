@@ -23,15 +23,25 @@ _START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 class Clock:
-    """A wall clock that stands until it is moved."""
+    """A wall clock that stands until it is moved, and beside it the seconds that have passed."""
 
     def __init__(self) -> None:
         """Begin at the start."""
         self.now = _START
+        self.passed = 0.0
 
     def __call__(self) -> datetime:
         """What it shows."""
         return self.now
+
+    def monotonic(self) -> float:
+        """What has passed, whatever it shows."""
+        return self.passed
+
+    def wait(self, minutes: float) -> None:
+        """Time passes, as both show."""
+        self.now += timedelta(minutes=minutes)
+        self.passed += minutes * 60
 
 
 @pytest.fixture
@@ -50,7 +60,7 @@ def hospital() -> Iterator[SandboxHospital]:
 @pytest.fixture
 def service(hospital: SandboxHospital, clock: Clock, tmp_path: Path) -> Iterator[Service]:
     """Running on it, without an archive."""
-    with Service(_settings(hospital, tmp_path), clock=clock) as running:
+    with Service(_settings(hospital, tmp_path), clock=clock, monotonic=clock.monotonic) as running:
         yield running
 
 
@@ -95,10 +105,28 @@ def test_an_error_nobody_foresaw_is_a_complaint_without_its_message(service: Ser
 def test_silence_is_a_complaint(service: Service, clock: Clock) -> None:
     """Where polls stop without any error, as when their thread is gone, the service does not stay ready for ever."""
     service.poll()
-    clock.now += timedelta(minutes=4)
+    clock.wait(minutes=4)
     assert _ready(service) == (200, [])
-    clock.now += timedelta(minutes=2)
-    assert _ready(service) == (503, ["no look at the EHR ended well since 2026-03-01T00:00:00+00:00"])
+    clock.wait(minutes=2)
+    assert _ready(service) == (503, ["no look at the EHR ended well for 360 s"])
+
+
+@pytest.mark.fault("F-26")
+@pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(days=-365)])
+def test_a_clock_put_back_hides_no_silence(service: Service, clock: Clock, step: timedelta) -> None:
+    """F-26: measured by the wall clock the silence would be negative, and nobody would hear of it for the step."""
+    service.poll()
+    clock.now += step
+    clock.wait(minutes=6)
+    assert _ready(service) == (503, ["no look at the EHR ended well for 360 s"])
+
+
+@pytest.mark.fault("F-26")
+def test_a_clock_put_ahead_is_no_silence(service: Service, clock: Clock) -> None:
+    """F-26: nobody is called for a step of the clock."""
+    service.poll()
+    clock.now += timedelta(hours=1)
+    assert _ready(service) == (200, [])
 
 
 def test_records_are_compared_once_a_night(service: Service, hospital: SandboxHospital, clock: Clock) -> None:
