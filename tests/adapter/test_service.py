@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from adapter.errors import BadSettings
+from adapter.pipeline.reconcile import asked_at
+from adapter.rooms import build_reconciler
 from adapter.sandbox.faults import FhirFaults
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
@@ -144,6 +146,22 @@ def test_records_are_compared_once_a_night(service: Service, hospital: SandboxHo
     second = service.reconcile()
     assert second is not None
     assert second.name == "2026-03-02"
+
+
+def test_a_comparison_by_hand_does_not_repeat_the_night_s(
+    service: Service, hospital: SandboxHospital, clock: Clock, tmp_path: Path
+) -> None:
+    """`adjuvant reconcile` in the morning: the next tick reads nobody's record again, the next night reads them all."""
+    service.poll()
+    clock.wait(minutes=180)
+    assert service.reconcile() is not None
+    by_hand = build_reconciler(_settings(hospital, tmp_path), service.rooms.client, service.rooms.store)
+    assert by_hand.reconcile(asked_at(clock()), clock) is not None
+    seen = hospital.ehr.requests
+    assert service.reconcile() is None
+    assert hospital.ehr.requests == seen
+    clock.wait(minutes=24 * 60)
+    assert service.reconcile() is not None
 
 
 def test_a_comparison_that_breaks_is_no_crash(service: Service, clock: Clock, tmp_path: Path) -> None:
