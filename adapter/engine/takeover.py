@@ -91,8 +91,10 @@ class Takeover:
         living = self._workers.living(self._executor_id)
         if living != self._living:
             self._living = living
-            self._end_what_nobody_can_run({version_of(executor_id) for executor_id in living})
+            self._end_what_nobody_can_run()
+        # listed before asking who lives: a worker that joins and takes a case between the two would look dead
         running = DBOS.list_workflows(status="PENDING", queue_name=self._queue, load_input=False, load_output=False)
+        living = self._workers.living(self._executor_id)
         orphans = [status for status in running if status.executor_id not in living]
         for orphan in orphans:
             self._adopt(orphan.workflow_id, orphan.executor_id or "")
@@ -101,11 +103,12 @@ class Takeover:
             DBOS.resume_workflow(workflow_id, queue_name=self._queue)
         return len(orphans) + len(stranded)
 
-    def _end_what_nobody_can_run(self, versions: set[str]) -> None:
+    def _end_what_nobody_can_run(self) -> None:
         """After an upgrade that cannot go on with old cases: end them in the engine, and they are asked for again."""
         unfinished = DBOS.list_workflows(
             status=["ENQUEUED", "PENDING", "DELAYED"], queue_name=self._queue, load_input=False, load_output=False
         )
+        versions = {version_of(executor_id) for executor_id in self._workers.living(self._executor_id)}
         for status in unfinished:
             if status.app_version not in {None, *versions}:
                 DBOS.cancel_workflow(status.workflow_id)
