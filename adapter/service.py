@@ -106,6 +106,7 @@ class Service:
         self._looking = threading.Lock()
         self._reconciling = threading.Lock()
         self._ending = threading.Event()
+        self._queue_stops = threading.Event()  # later than `_ending`: until then the queue takes cases
 
     def __enter__(self) -> Self:
         """Start everything, or raise the named error of the first thing that cannot; then nothing is left running."""
@@ -163,12 +164,13 @@ class Service:
             self.rooms.ports,
             self._ledger,
             retries=RetryPolicy(attempts=settings.watch.attempts),
-            wait=self._wait,
+            wait=self._queue_stops.wait,
             watching=self._watching,
             decide=partial(_decide_apart, apart),
         )
         options = QueueOptions(workers=settings.watch.workers, quiet_seconds=settings.watch.quiet_seconds)
-        self.queue = opening.enter_context(CaseQueue(database, work, options, WorkerRegister(database)))
+        register = WorkerRegister(database)
+        self.queue = opening.enter_context(CaseQueue(database, work, options, register, self._queue_stops))
         self._reconciler = build_reconciler(settings, self.rooms.client, self.rooms.store)
 
     def __exit__(self, *_: object) -> None:
@@ -283,9 +285,6 @@ class Service:
         poll = ("poll",) if self._polling.locked() else ()
         reconciliation = ("reconciliation",) if self._reconciling.locked() else ()
         return (*cases, *poll, *reconciliation)
-
-    def _wait(self, seconds: float) -> bool:
-        return self.queue.pause(seconds)
 
     def _enqueue_open(self) -> None:
         with self._looking:

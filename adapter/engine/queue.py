@@ -99,13 +99,24 @@ class CaseQueue:
     A process holds one at a time, because DBOS keeps one instance per process.
     """
 
-    def __init__(self, engine: Engine, work: CaseWork, options: QueueOptions, workers: Workers) -> None:
-        """engine: the opened database; the queue's own tables lie beside ours."""
+    def __init__(
+        self,
+        engine: Engine,
+        work: CaseWork,
+        options: QueueOptions,
+        workers: Workers,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        """engine: the opened database; the queue's own tables lie beside ours.
+
+        stopping: set when the queue stops. Whoever waits in a step waits by it, and cases run before `__enter__` is
+        over: so it is made by who makes both.
+        """
         self._engine = engine
         self._work = work
         self._options = options
         self._workers = workers
-        self._stopping = threading.Event()
+        self._stopping = stopping or threading.Event()
         self._executor = new_executor_id(ENGINE_VERSION)
         self._datasource: SQLAlchemyDatasource | None = None
         self._case: Callable[[str, int], None] | None = None
@@ -194,10 +205,6 @@ class CaseQueue:
     def unfinished(self) -> frozenset[str]:
         """Ids of the cases whose step is in flight; after the exit: of those that did not stop in time."""
         return frozenset(self._running)
-
-    def pause(self, seconds: float) -> bool:
-        """Sleep unless the service is stopping; returns True when it is."""
-        return self._stopping.wait(seconds)
 
     def enqueue(self, case: Case) -> None:
         """Make the case run once, after the quiet time; enqueueing it again does nothing."""
