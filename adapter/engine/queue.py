@@ -27,7 +27,7 @@ from dbos import (
     WorkflowStatus,
 )
 from dbos import error as engine_error
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -70,6 +70,11 @@ class CaseWork(Protocol):
 
         finished_steps: with a checkpoint, the start included.
         """
+
+
+def once_committed(transaction: Transaction, call: Callable[[], None]) -> None:
+    """Call when the transaction is committed; never where it is rolled back, or where another worker's came first."""
+    event.listen(transaction, "after_commit", lambda _: call(), once=True)
 
 
 class StepBroken(Exception):
