@@ -126,7 +126,6 @@ class CaseQueue:
         self._datasource: SQLAlchemyDatasource | None = None
         self._case: Callable[[str, int], None] | None = None
         self._registered: Queue | None = None
-        self._pace = options.poll_seconds
         self._running: set[str] = set()
         self._stack = ExitStack()
 
@@ -218,17 +217,19 @@ class CaseQueue:
         delay = self._options.quiet_seconds or None
         with SetWorkflowID(case.case_id), SetEnqueueOptions(queue_partition_key=case.patient_id, delay_seconds=delay):
             DBOS.enqueue_workflow(QUEUE, self._case, str(case.patient_id), case.revision)
+
+    def hurry(self) -> None:
+        """Something waits or runs: look for it often."""
         self._look_every(self._options.poll_seconds)
 
     def rest(self) -> None:
-        """Nothing waits or runs: look less often, until the next case is enqueued."""
+        """Nothing waits or runs: look less often."""
         self._look_every(max(self._options.idle_poll_seconds, self._options.poll_seconds))
 
     def _look_every(self, seconds: float) -> None:
-        """Write the pace where all workers of this database read it before each look."""
-        if self._registered is not None and seconds != self._pace:
+        """State the pace where all workers of this database read it before each look, and where any may have set it."""
+        if self._registered is not None and seconds != self._registered.polling_interval_sec:
             self._registered.set_polling_interval_sec(seconds)
-            self._pace = seconds
 
     def failed(self, case: Case) -> bool:
         """Whether the engine itself ended this case before it could settle: cancelled, or over its attempts."""
