@@ -42,7 +42,7 @@ from adapter.store.database import Database, StoreLock
 from adapter.store.ledger import Ledger
 from adapter.store.rounds import RoundBook
 from adapter.store.watermark import WatermarkStore
-from adapter.store.workers import WorkerRegister
+from adapter.store.workers import SILENT_AFTER, WorkerRegister
 from adapter.ticks import Ticks
 from adapter.web.health import Vitals, create_health_app
 from adapter.web.server import WebServer
@@ -263,6 +263,8 @@ class Service:
         found = [] if self._complaint is None else [self._complaint]
         if self._role.works and shutil.disk_usage(self._settings.store.folder).free < DicomLimits().free_bytes:
             found.append("the disk of the data folder is full: no image is received")
+        if self._role.works and self.queue.silent_seconds > SILENT_AFTER.total_seconds():
+            found.append(f"no sign of life was given for {self.queue.silent_seconds:.0f} s: others take over the cases")
         silent = self._monotonic() - self._polled_well
         if self._role.watches and silent > _MISSED_POLLS * self._settings.watch.poll_seconds:
             found.append(f"no look at the EHR ended well for {silent:.0f} s")

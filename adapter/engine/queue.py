@@ -126,6 +126,7 @@ class CaseQueue:
         self._datasource: SQLAlchemyDatasource | None = None
         self._case: Callable[[str, int], None] | None = None
         self._registered: Queue | None = None
+        self._heartbeat: Heartbeat | None = None
         self._running: set[str] = set()
         self._stack = ExitStack()
 
@@ -148,7 +149,7 @@ class CaseQueue:
                     in_hand=lambda: self.unfinished,
                 )
                 beat = partial(self._workers.beat, self._executor)
-                opening.enter_context(Heartbeat(beat, takeover.take_over))
+                self._heartbeat = opening.enter_context(Heartbeat(beat, takeover.take_over))
             except (engine_error.DBOSException, SQLAlchemyError) as error:
                 raise BadStore(f"the durable queue cannot be opened: {type(error).__name__}") from error
             self._stack = opening.pop_all()
@@ -209,6 +210,11 @@ class CaseQueue:
     def unfinished(self) -> frozenset[str]:
         """Ids of the cases whose step is in flight; after the exit: of those that did not stop in time."""
         return frozenset(self._running)
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago this worker gave its last sign of life, by the monotonic clock."""
+        return 0.0 if self._heartbeat is None else self._heartbeat.silent_seconds
 
     def enqueue(self, case: Case) -> None:
         """Make the case run once, after the quiet time; enqueueing it again does nothing."""

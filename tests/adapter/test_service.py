@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -207,3 +209,23 @@ def test_a_full_disk_is_a_complaint_until_there_is_room(service: Service, monkey
     assert (code, [one for one in complaints if "disk" in one]) == (503, complaints)
     monkeypatch.undo()
     assert _ready(service) == (200, [])
+
+
+@pytest.mark.real
+@pytest.mark.fault("F-27")
+def test_a_worker_without_a_sign_of_life_says_so(service: Service, tmp_path: Path) -> None:
+    """Others take it for dead after 15 s: it is not ready as long as it cannot beat, and ready again by itself."""
+    service.poll()
+    with closing(sqlite3.connect(tmp_path / "adjuvant.db")) as database, database:
+        database.execute("alter table adjuvant_worker rename to hidden")
+    deadline = time.monotonic() + 60
+    while _ready(service)[0] == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    (complaint,) = _ready(service)[1]
+    assert complaint.startswith("no sign of life was given for 1")
+    with closing(sqlite3.connect(tmp_path / "adjuvant.db")) as database, database:
+        database.execute("alter table hidden rename to adjuvant_worker")
+    while _ready(service)[0] != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
