@@ -1,6 +1,6 @@
 """The `adjuvant` command: parses arguments, loads settings, calls the service, prints.
 
-Exit codes: 0 done, 1 refused or incomplete, 2 usage or configuration, 3 a peer cannot be reached.
+Exit codes: 0 done, 1 refused or incomplete, 2 usage or configuration, 3 a peer cannot be reached, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -112,8 +112,6 @@ def main() -> None:
     except BundleRefused as error:
         err.print(f"adjuvant: the model bundle is refused: {error}", soft_wrap=True)
         sys.exit(USAGE)
-    except KeyboardInterrupt:
-        sys.exit(DONE)
 
 
 def _exit_code(error: AdjuvantError) -> int:
