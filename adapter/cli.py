@@ -1,6 +1,6 @@
 """The `adjuvant` command: parses arguments, loads settings, calls the service, prints.
 
-Exit codes: 0 done, 1 refused or incomplete, 2 usage or configuration, 3 a peer cannot be reached.
+Exit codes: 0 done, 1 refused or incomplete, 2 usage or configuration, 3 a peer cannot be reached, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from adapter.page.pdf import as_pdf
 from adapter.page.view import landmark_of, page_of
 from adapter.pipeline.case_file import stored_bundle
 from adapter.pipeline.once import STEPS_TO_A_DECISION, STEPS_TO_DELIVERY, assess_once
-from adapter.pipeline.reconcile import Reconciliation
+from adapter.pipeline.reconcile import Reconciliation, asked_at
 from adapter.pipeline.replay import replay as replay_case
 from adapter.pipeline.retention import forget_patient
 from adapter.pipeline.work import as_json as outcome_as_json
@@ -122,8 +122,6 @@ def main() -> None:
     except BundleRefused as error:
         err.print(f"adjuvant: the model bundle is refused: {error}", soft_wrap=True)
         sys.exit(USAGE)
-    except KeyboardInterrupt:
-        sys.exit(DONE)
 
 
 def _exit_code(error: AdjuvantError) -> int:
@@ -405,7 +403,7 @@ def reconcile(config: Config, as_json: AsJson = False) -> None:
     started = time.monotonic()
     rounds: list[Reconciliation] = []
     with StoreRoom(settings) as store, build_client(settings) as client:
-        reconciler, name = build_reconciler(settings, client, store), f"{int(wall_clock().timestamp()):x}"
+        reconciler, name = build_reconciler(settings, client, store), asked_at(wall_clock())
         while not rounds or (
             rounds[-1].name != name and not rounds[-1].interrupted
         ):  # a round that was cut comes first

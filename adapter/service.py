@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Self
 from zoneinfo import ZoneInfo
 
 import structlog
-from apscheduler.schedulers.background import BackgroundScheduler
 
 from adapter.breaker import CircuitReport
 from adapter.dicom.limits import Limits as DicomLimits
@@ -42,12 +42,14 @@ from adapter.store.database import Database, StoreLock
 from adapter.store.ledger import Ledger
 from adapter.store.rounds import RoundBook
 from adapter.store.watermark import WatermarkStore
-from adapter.store.workers import WorkerRegister
+from adapter.store.workers import SILENT_AFTER, WorkerRegister
+from adapter.ticks import Ticks
 from adapter.web.health import Vitals, create_health_app
 from adapter.web.server import WebServer
 
 _MISSED_POLLS = 5
 _RECONCILE_TICK_SECONDS = 300.0
+_DAY_SECONDS = 86_400
 _STOP_SECONDS = 2.0
 _LOOK_SECONDS = 5.0
 _log = structlog.get_logger()
@@ -82,16 +84,21 @@ class Service:
         role: Role = Role.ALL,
         watching: Watching | None = None,
         clock: Callable[[], datetime] = wall_clock,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """watching: sees each step of each case, for progress. Raises BadSettings for a role that needs PostgreSQL."""
+        """watching: sees each step of each case, for progress. Raises BadSettings for a role that needs PostgreSQL.
+
+        monotonic: seconds of a clock that nobody sets; silence is measured by it.
+        """
         if role in {Role.WATCH, Role.WORK} and not settings.store.url.startswith("postgres"):
             raise BadSettings(f"role {role} needs store.url on PostgreSQL: on SQLite one process does everything")
         self._settings = settings
         self._role = role
         self._watching: Watching = watching or log_progress
         self._clock = clock
+        self._monotonic = monotonic
         self._complaint: str | None = "starting" if role.watches else None
-        self._polled_well = clock()
+        self._polled_well = monotonic()
         self._polled: datetime | None = None
         self._circuits: Callable[[], tuple[CircuitReport, ...]] = tuple  # none, for one that only shows
         self._stack = ExitStack()
@@ -99,6 +106,7 @@ class Service:
         self._looking = threading.Lock()
         self._reconciling = threading.Lock()
         self._ending = threading.Event()
+        self._queue_stops = threading.Event()  # later than `_ending`: until then the queue takes cases
 
     def __enter__(self) -> Self:
         """Start everything, or raise the named error of the first thing that cannot; then nothing is left running."""
@@ -158,12 +166,13 @@ class Service:
             self.rooms.ports,
             self._ledger,
             retries=RetryPolicy(attempts=settings.watch.attempts),
-            wait=self._wait,
+            wait=self._queue_stops.wait,
             watching=self._watching,
             decide=partial(_decide_apart, apart),
         )
         options = QueueOptions(workers=settings.watch.workers, quiet_seconds=settings.watch.quiet_seconds)
-        self.queue = opening.enter_context(CaseQueue(database, work, options, WorkerRegister(database)))
+        register = WorkerRegister(database)
+        self.queue = opening.enter_context(CaseQueue(database, work, options, register, self._queue_stops))
         self._reconciler = build_reconciler(settings, self.rooms.client, self.rooms.store)
 
     def __exit__(self, *_: object) -> None:
@@ -182,7 +191,7 @@ class Service:
                 _log.warning("poll failed", error=self._complaint)
                 return 0
             self._complaint = None
-            self._polled_well = self._polled = self._clock()
+            self._polled, self._polled_well = self._clock(), self._monotonic()
             return len(cases)
 
     def look_for_work(self) -> None:
@@ -227,23 +236,22 @@ class Service:
 
     def run_until(self, stopping: threading.Event) -> None:
         """Poll, and look for work, at the configured pace until asked to stop."""
-        scheduler = BackgroundScheduler(timezone=UTC)
-        # the tick only asks; all work is enqueued by id, so a missed or doubled tick changes nothing
-        every = partial(scheduler.add_job, trigger="interval", max_instances=1, coalesce=True)
+        ticks = Ticks(self._clock)
+        # a tick only asks; all work is enqueued by id, so a missed, late or doubled tick changes nothing
         poll_seconds = self._settings.watch.poll_seconds
         if self._role.watches:
-            every(self.poll, seconds=poll_seconds, next_run_time=self._clock())
+            ticks.every(poll_seconds, self.poll, after=0)
         if self._role.works:
-            every(self.look_for_work, seconds=min(poll_seconds, _LOOK_SECONDS))
+            look_seconds = min(poll_seconds, _LOOK_SECONDS)
+            ticks.every(look_seconds, self.look_for_work, after=look_seconds)
             # often enough to catch up after an outage; the night's name makes a round happen once
-            every(self.reconcile, seconds=_RECONCILE_TICK_SECONDS)
-            every(self.expire, days=1, next_run_time=self._clock())
-        scheduler.start()
+            ticks.every(_RECONCILE_TICK_SECONDS, self.reconcile, after=_RECONCILE_TICK_SECONDS)
+            # what is removed is gone: by a clock that jumps ahead by more than a day nothing is due
+            ticks.every(_DAY_SECONDS, self.expire, after=0, latest=_DAY_SECONDS)
         try:
-            stopping.wait()
+            ticks.run_until(stopping)
         finally:
             self._ending.set()
-            scheduler.shutdown(wait=False)
             if self._polling.acquire(timeout=_STOP_SECONDS):
                 self._polling.release()
 
@@ -257,9 +265,11 @@ class Service:
         found = [] if self._complaint is None else [self._complaint]
         if self._role.works and shutil.disk_usage(self._settings.store.folder).free < DicomLimits().free_bytes:
             found.append("the disk of the data folder is full: no image is received")
-        silent = self._clock() - self._polled_well
-        if self._role.watches and silent > timedelta(seconds=_MISSED_POLLS * self._settings.watch.poll_seconds):
-            found.append(f"no look at the EHR ended well since {self._polled_well.isoformat(timespec='seconds')}")
+        if self._role.works and self.queue.silent_seconds > SILENT_AFTER.total_seconds():
+            found.append(f"no sign of life was given for {self.queue.silent_seconds:.0f} s: others take over the cases")
+        silent = self._monotonic() - self._polled_well
+        if self._role.watches and silent > _MISSED_POLLS * self._settings.watch.poll_seconds:
+            found.append(f"no look at the EHR ended well for {silent:.0f} s")
         return tuple(found)
 
     def vitals(self) -> Vitals:
@@ -279,9 +289,6 @@ class Service:
         poll = ("poll",) if self._polling.locked() else ()
         reconciliation = ("reconciliation",) if self._reconciling.locked() else ()
         return (*cases, *poll, *reconciliation)
-
-    def _wait(self, seconds: float) -> bool:
-        return self.queue.pause(seconds)
 
     def _enqueue_open(self) -> None:
         with self._looking:

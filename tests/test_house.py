@@ -19,7 +19,7 @@ _DOORS = {
     "sqlmodel": {"adapter/store"},
     "dbos": {"adapter/engine"},
     "torch": {"training"},
-    "apscheduler": {"adapter/service.py"},
+    "apscheduler": {"adapter/ticks.py"},
     "cryptography": {"adapter/store"},
     "alembic": {"adapter/store"},
     "uvicorn": {"adapter/web", "adapter/sandbox"},

@@ -27,7 +27,7 @@ from dbos import (
     WorkflowStatus,
 )
 from dbos import error as engine_error
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -72,6 +72,11 @@ class CaseWork(Protocol):
         """
 
 
+def once_committed(transaction: Transaction, call: Callable[[], None]) -> None:
+    """Call when the transaction is committed; never where it is rolled back, or where another worker's came first."""
+    event.listen(transaction, "after_commit", lambda _: call(), once=True)
+
+
 class StepBroken(Exception):
     """A step raised what it must not raise. Holds the name of the step and of the error's class.
 
@@ -99,18 +104,29 @@ class CaseQueue:
     A process holds one at a time, because DBOS keeps one instance per process.
     """
 
-    def __init__(self, engine: Engine, work: CaseWork, options: QueueOptions, workers: Workers) -> None:
-        """engine: the opened database; the queue's own tables lie beside ours."""
+    def __init__(
+        self,
+        engine: Engine,
+        work: CaseWork,
+        options: QueueOptions,
+        workers: Workers,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        """engine: the opened database; the queue's own tables lie beside ours.
+
+        stopping: set when the queue stops. Whoever waits in a step waits by it, and cases run before `__enter__` is
+        over: so it is made by who makes both.
+        """
         self._engine = engine
         self._work = work
         self._options = options
         self._workers = workers
-        self._stopping = threading.Event()
+        self._stopping = stopping or threading.Event()
         self._executor = new_executor_id(ENGINE_VERSION)
         self._datasource: SQLAlchemyDatasource | None = None
         self._case: Callable[[str, int], None] | None = None
         self._registered: Queue | None = None
-        self._pace = options.poll_seconds
+        self._heartbeat: Heartbeat | None = None
         self._running: set[str] = set()
         self._stack = ExitStack()
 
@@ -133,7 +149,7 @@ class CaseQueue:
                     in_hand=lambda: self.unfinished,
                 )
                 beat = partial(self._workers.beat, self._executor)
-                opening.enter_context(Heartbeat(beat, takeover.take_over))
+                self._heartbeat = opening.enter_context(Heartbeat(beat, takeover.take_over))
             except (engine_error.DBOSException, SQLAlchemyError) as error:
                 raise BadStore(f"the durable queue cannot be opened: {type(error).__name__}") from error
             self._stack = opening.pop_all()
@@ -195,9 +211,10 @@ class CaseQueue:
         """Ids of the cases whose step is in flight; after the exit: of those that did not stop in time."""
         return frozenset(self._running)
 
-    def pause(self, seconds: float) -> bool:
-        """Sleep unless the service is stopping; returns True when it is."""
-        return self._stopping.wait(seconds)
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago this worker gave its last sign of life, by the monotonic clock."""
+        return 0.0 if self._heartbeat is None else self._heartbeat.silent_seconds
 
     def enqueue(self, case: Case) -> None:
         """Make the case run once, after the quiet time; enqueueing it again does nothing."""
@@ -206,17 +223,19 @@ class CaseQueue:
         delay = self._options.quiet_seconds or None
         with SetWorkflowID(case.case_id), SetEnqueueOptions(queue_partition_key=case.patient_id, delay_seconds=delay):
             DBOS.enqueue_workflow(QUEUE, self._case, str(case.patient_id), case.revision)
+
+    def hurry(self) -> None:
+        """Something waits or runs: look for it often."""
         self._look_every(self._options.poll_seconds)
 
     def rest(self) -> None:
-        """Nothing waits or runs: look less often, until the next case is enqueued."""
+        """Nothing waits or runs: look less often."""
         self._look_every(max(self._options.idle_poll_seconds, self._options.poll_seconds))
 
     def _look_every(self, seconds: float) -> None:
-        """Write the pace where all workers of this database read it before each look."""
-        if self._registered is not None and seconds != self._pace:
+        """State the pace where all workers of this database read it before each look, and where any may have set it."""
+        if self._registered is not None and seconds != self._registered.polling_interval_sec:
             self._registered.set_polling_interval_sec(seconds)
-            self._pace = seconds
 
     def failed(self, case: Case) -> bool:
         """Whether the engine itself ended this case before it could settle: cancelled, or over its attempts."""

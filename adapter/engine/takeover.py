@@ -7,6 +7,7 @@ no further, so at most the step in flight happens twice. Source: design, section
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -15,9 +16,8 @@ from typing import Protocol, Self
 
 import structlog
 from dbos import DBOS
-from sqlalchemy.exc import SQLAlchemyError
 
-from adapter.errors import StoreUnavailable
+from adapter.errors import place_of
 
 BEAT_SECONDS = 3.0
 _LOOKS_UNTIL_STRANDED = 5  # as long as a worker may be silent
@@ -91,8 +91,10 @@ class Takeover:
         living = self._workers.living(self._executor_id)
         if living != self._living:
             self._living = living
-            self._end_what_nobody_can_run({version_of(executor_id) for executor_id in living})
+            self._end_what_nobody_can_run()
+        # listed before asking who lives: a worker that joins and takes a case between the two would look dead
         running = DBOS.list_workflows(status="PENDING", queue_name=self._queue, load_input=False, load_output=False)
+        living = self._workers.living(self._executor_id)
         orphans = [status for status in running if status.executor_id not in living]
         for orphan in orphans:
             self._adopt(orphan.workflow_id, orphan.executor_id or "")
@@ -101,11 +103,12 @@ class Takeover:
             DBOS.resume_workflow(workflow_id, queue_name=self._queue)
         return len(orphans) + len(stranded)
 
-    def _end_what_nobody_can_run(self, versions: set[str]) -> None:
+    def _end_what_nobody_can_run(self) -> None:
         """After an upgrade that cannot go on with old cases: end them in the engine, and they are asked for again."""
         unfinished = DBOS.list_workflows(
             status=["ENQUEUED", "PENDING", "DELAYED"], queue_name=self._queue, load_input=False, load_output=False
         )
+        versions = {version_of(executor_id) for executor_id in self._workers.living(self._executor_id)}
         for status in unfinished:
             if status.app_version not in {None, *versions}:
                 DBOS.cancel_workflow(status.workflow_id)
@@ -143,6 +146,7 @@ class Heartbeat:
         self._beat = beat
         self._take_over = take_over
         self._seconds = every_seconds
+        self._beaten = time.monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="adjuvant-heartbeat", daemon=True)
 
@@ -157,11 +161,18 @@ class Heartbeat:
         self._stopping.set()
         self._thread.join(timeout=BEAT_SECONDS)
 
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago the last beat was; before the first, how long this exists."""
+        return time.monotonic() - self._beaten
+
     def _run(self) -> None:
         while not self._stopping.wait(self._seconds):
             try:
                 self._beat()
+                self._beaten = time.monotonic()
                 self._take_over()
-            except (SQLAlchemyError, StoreUnavailable) as error:
-                # a database that is away now is beaten again in three seconds; if it stays away, we are the dead one
-                structlog.get_logger().warning("no sign of life could be given", error=type(error).__name__)
+            except Exception as error:
+                # a database that is away now is beaten again in three seconds; if it stays away, we are the dead one.
+                # Whatever else it is, a bug of the engine or of ours: a worker that takes cases must not fall silent
+                structlog.get_logger().warning("no sign of life could be given", error=place_of(error))

@@ -23,7 +23,7 @@ from adapter.fhir.fetch import fetch_record
 from adapter.pipeline.case_file import CaseFile, unseal
 from adapter.pipeline.ports import CaseFiles
 from adapter.store.ledger import Ledger, LedgerEntry
-from adapter.store.rounds import Round, RoundBook
+from adapter.store.rounds import ASKED, Round, RoundBook
 from adapter.store.watermark import WatermarkStore
 
 
@@ -205,6 +205,11 @@ def night_of(now: datetime, at: time, zone: ZoneInfo) -> str:
     local = now.astimezone(zone)
     began = timedelta(hours=at.hour, minutes=at.minute)
     return (local.replace(tzinfo=None) - began).date().isoformat()
+
+
+def asked_at(now: datetime) -> str:
+    """The name of a round that a person asks for, beside the night's."""
+    return f"{ASKED}{int(now.timestamp()):x}"
 
 
 def _compared(patient_id: PatientId, case_id: str, before: ContentHashes, after: ContentHashes) -> Found:

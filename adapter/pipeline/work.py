@@ -9,7 +9,7 @@ import structlog
 
 from adapter.domain.ids import ResourceVersion
 from adapter.domain.outcome import Abstained, Case, DeadLetter, Delivered, Settled, Skipped, WriteReceipt
-from adapter.engine.queue import SETTLED, STEPS, Checkpoint, Transaction
+from adapter.engine.queue import SETTLED, STEPS, Checkpoint, Transaction, once_committed
 from adapter.engine.steps import Interrupted, RetryPolicy, attempt
 from adapter.errors import AdjuvantError, BadData, PeerDown, SeriesIncomplete, Transient, place_of, reason_of
 from adapter.moments import Moment, reach
@@ -22,7 +22,7 @@ _CASE_FILE = "case_file"
 _MOST_CRASHES = 10  # of a whole worker; a decision, which runs native code, has its own process and three tries there
 _GIVEN_UP, _MOST_LOOKS = "engine-gave-up", 3
 Watching = Callable[[Case, str, Settled | None], None]
-"""Called when a step of a case begins, and when the case is settled (step `settled`)."""
+"""Called when a step of a case begins, and when the case is settled (step `settled`), once that is committed."""
 
 
 class AssessmentWork:
@@ -99,7 +99,7 @@ class AssessmentWork:
         settled = from_json(checkpoint[SETTLED])
         case_file = checkpoint.get(_CASE_FILE)
         self._ledger.settle(transaction, case, settled, str(case_file) if case_file else None)
-        self._watching(case, "settled", settled)
+        once_committed(transaction, partial(self._watching, case, "settled", settled))
 
     def may_continue(self, case: Case, finished_steps: int) -> bool:
         """A poison case in whose step a worker dies again and again is closed; all others go on."""

@@ -18,7 +18,9 @@ from adapter.store.database import store_session
 from adapter.store.tables import RememberedRow
 
 _ROUND, _DIGEST, _PERSON = "round", "whole", "person"
-_CURRENT, _LAST = "current", "last"
+_CURRENT, _LAST, _LAST_ASKED = "current", "last", "last-asked"
+ASKED = "asked-"
+"""How the name of a round begins that a person asked for: the night's is due whether or not there was one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,11 @@ class Round:
     def content(self) -> str:
         """How it is stored."""
         return f"{self.name} {self.after}"
+
+    @property
+    def ended_as(self) -> str:
+        """Under which key the book remembers that it was finished."""
+        return _LAST_ASKED if self.name.startswith(ASKED) else _LAST
 
 
 class RoundBook:
@@ -53,7 +60,7 @@ class RoundBook:
             if found is not None:
                 begun, _, after = found.partition(" ")
                 return Round(name=begun, after=after)
-            last = self._read(session, _ROUND, _LAST)
+            last = self._read(session, _ROUND, fresh.ended_as)
             if last is not None and last.partition(" ")[0] == name:
                 return None
             session.add(RememberedRow(feed=self._feed, kind=_ROUND, key=_CURRENT, content=fresh.content))
@@ -83,14 +90,14 @@ class RoundBook:
         """The round is finished. begun: as this process last left it. Raises Overtaken as `compared` does."""
         with store_session(self._engine) as session:
             self._take(session, delete(RememberedRow).where(*self._as_left(begun)))
-            self._write(session, _ROUND, _LAST, f"{begun.name} {at.isoformat(timespec='seconds')}")
+            self._write(session, _ROUND, begun.ended_as, f"{begun.name} {at.isoformat(timespec='seconds')}")
             session.commit()
 
     def ended(self) -> datetime | None:
-        """When the last round was finished."""
+        """When the last round was finished, the night's or one that was asked for."""
         with store_session(self._engine) as session:
-            last = self._read(session, _ROUND, _LAST)
-        return None if last is None else datetime.fromisoformat(last.partition(" ")[2])
+            last = [self._read(session, _ROUND, key) for key in (_LAST, _LAST_ASKED)]
+        return max((datetime.fromisoformat(one.partition(" ")[2]) for one in last if one is not None), default=None)
 
     def digest(self, patient_id: PatientId) -> str | None:
         """What the record was when it was last compared."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import httpx
 import pytest
 
 from adapter.errors import BadSettings
+from adapter.pipeline.reconcile import asked_at
+from adapter.rooms import build_reconciler
 from adapter.sandbox.faults import FhirFaults
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
@@ -23,15 +27,25 @@ _START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 class Clock:
-    """A wall clock that stands until it is moved."""
+    """A wall clock that stands until it is moved, and beside it the seconds that have passed."""
 
     def __init__(self) -> None:
         """Begin at the start."""
         self.now = _START
+        self.passed = 0.0
 
     def __call__(self) -> datetime:
         """What it shows."""
         return self.now
+
+    def monotonic(self) -> float:
+        """What has passed, whatever it shows."""
+        return self.passed
+
+    def wait(self, minutes: float) -> None:
+        """Time passes, as both show."""
+        self.now += timedelta(minutes=minutes)
+        self.passed += minutes * 60
 
 
 @pytest.fixture
@@ -50,7 +64,7 @@ def hospital() -> Iterator[SandboxHospital]:
 @pytest.fixture
 def service(hospital: SandboxHospital, clock: Clock, tmp_path: Path) -> Iterator[Service]:
     """Running on it, without an archive."""
-    with Service(_settings(hospital, tmp_path), clock=clock) as running:
+    with Service(_settings(hospital, tmp_path), clock=clock, monotonic=clock.monotonic) as running:
         yield running
 
 
@@ -95,10 +109,28 @@ def test_an_error_nobody_foresaw_is_a_complaint_without_its_message(service: Ser
 def test_silence_is_a_complaint(service: Service, clock: Clock) -> None:
     """Where polls stop without any error, as when their thread is gone, the service does not stay ready for ever."""
     service.poll()
-    clock.now += timedelta(minutes=4)
+    clock.wait(minutes=4)
     assert _ready(service) == (200, [])
-    clock.now += timedelta(minutes=2)
-    assert _ready(service) == (503, ["no look at the EHR ended well since 2026-03-01T00:00:00+00:00"])
+    clock.wait(minutes=2)
+    assert _ready(service) == (503, ["no look at the EHR ended well for 360 s"])
+
+
+@pytest.mark.fault("F-26")
+@pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(days=-365)])
+def test_a_clock_put_back_hides_no_silence(service: Service, clock: Clock, step: timedelta) -> None:
+    """F-26: measured by the wall clock the silence would be negative, and nobody would hear of it for the step."""
+    service.poll()
+    clock.now += step
+    clock.wait(minutes=6)
+    assert _ready(service) == (503, ["no look at the EHR ended well for 360 s"])
+
+
+@pytest.mark.fault("F-26")
+def test_a_clock_put_ahead_is_no_silence(service: Service, clock: Clock) -> None:
+    """F-26: nobody is called for a step of the clock."""
+    service.poll()
+    clock.now += timedelta(hours=1)
+    assert _ready(service) == (200, [])
 
 
 def test_records_are_compared_once_a_night(service: Service, hospital: SandboxHospital, clock: Clock) -> None:
@@ -116,6 +148,22 @@ def test_records_are_compared_once_a_night(service: Service, hospital: SandboxHo
     second = service.reconcile()
     assert second is not None
     assert second.name == "2026-03-02"
+
+
+def test_a_comparison_by_hand_does_not_repeat_the_night_s(
+    service: Service, hospital: SandboxHospital, clock: Clock, tmp_path: Path
+) -> None:
+    """`adjuvant reconcile` in the morning: the next tick reads nobody's record again, the next night reads them all."""
+    service.poll()
+    clock.wait(minutes=180)
+    assert service.reconcile() is not None
+    by_hand = build_reconciler(_settings(hospital, tmp_path), service.rooms.client, service.rooms.store)
+    assert by_hand.reconcile(asked_at(clock()), clock) is not None
+    seen = hospital.ehr.requests
+    assert service.reconcile() is None
+    assert hospital.ehr.requests == seen
+    clock.wait(minutes=24 * 60)
+    assert service.reconcile() is not None
 
 
 def test_a_comparison_that_breaks_is_no_crash(service: Service, clock: Clock, tmp_path: Path) -> None:
@@ -161,3 +209,23 @@ def test_a_full_disk_is_a_complaint_until_there_is_room(service: Service, monkey
     assert (code, [one for one in complaints if "disk" in one]) == (503, complaints)
     monkeypatch.undo()
     assert _ready(service) == (200, [])
+
+
+@pytest.mark.real
+@pytest.mark.fault("F-27")
+def test_a_worker_without_a_sign_of_life_says_so(service: Service, tmp_path: Path) -> None:
+    """Others take it for dead after 15 s: it is not ready as long as it cannot beat, and ready again by itself."""
+    service.poll()
+    with closing(sqlite3.connect(tmp_path / "adjuvant.db")) as database, database:
+        database.execute("alter table adjuvant_worker rename to hidden")
+    deadline = time.monotonic() + 60
+    while _ready(service)[0] == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    (complaint,) = _ready(service)[1]
+    assert complaint.startswith("no sign of life was given for 1")
+    with closing(sqlite3.connect(tmp_path / "adjuvant.db")) as database, database:
+        database.execute("alter table hidden rename to adjuvant_worker")
+    while _ready(service)[0] != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)

@@ -124,8 +124,9 @@ def main() -> None:
         adapter.engine.queue.ENGINE_VERSION = "2"
     if kind == "pause-in-commit":
         event.listen(Session, "before_commit", _pause)
-    work = SlowWork(ledger, folder / "trace", seconds, lambda: _trouble(kind, queue.pause))
-    queue = CaseQueue(engine, work, QueueOptions(poll_seconds=0.05), WorkerRegister(engine))
+    queue_stops = threading.Event()
+    work = SlowWork(ledger, folder / "trace", seconds, lambda: _trouble(kind, queue_stops.wait))
+    queue = CaseQueue(engine, work, QueueOptions(poll_seconds=0.05), WorkerRegister(engine), queue_stops)
     with queue:
         if first:
             for number in range(patients):

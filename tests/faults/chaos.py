@@ -174,7 +174,7 @@ def _disturb(
 ) -> None:
     """Cycle after cycle."""
     many = schedule.faults is Faults.MANY
-    set_clock(around, 0)
+    set_clock(around.clock_file, 0)
     for cycle in range(schedule.cycles):
         first = cycle == 0
         draw = random.Random(f"{schedule.name}/{cycle}")  # of its own: what fell before does not change its plan

@@ -46,18 +46,23 @@ class Surroundings:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Of a worker whose wall clock can be stepped; empty where this machine has no C compiler.
+        """Of a worker whose wall clock can be stepped."""
+        return stepped_clock(self.clock_file)
 
-        libfaketime, which would do it, breaks Python's own sleep (0.9.10: EINVAL from clock_nanosleep).
-        """
-        library = self.clock_file.with_name("clock_offset.so")
-        compiler = shutil.which("cc")
-        if compiler is None:
-            return {}
-        if not library.exists():
-            source = Path(__file__).with_name("clock_offset.c")
-            subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
-        return {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(self.clock_file)}
+
+def stepped_clock(clock_file: Path) -> Mapping[str, str]:
+    """The environment of a process that reads its clock's offset from the file; empty without a C compiler here.
+
+    libfaketime, which would do it, breaks Python's own sleep (0.9.10: EINVAL from clock_nanosleep).
+    """
+    library = clock_file.with_name("clock_offset.so")
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return {}
+    if not library.exists():
+        source = Path(__file__).with_name("clock_offset.c")
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
+    return {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(clock_file)}
 
 
 @contextmanager
@@ -156,18 +161,18 @@ def _disk(around: Surroundings, draw: random.Random) -> str:
 
 def _clock(around: Surroundings, draw: random.Random) -> str:
     seconds = draw.choice(_CLOCKS)
-    set_clock(around, seconds)
+    set_clock(around.clock_file, seconds)
     return f"the workers' clocks step to {seconds:+d} s"
 
 
 FAULTS: tuple[Fault, ...] = (_gateway_errors, _busy, _network, _lost_replies, _archive, _database, _disk, _clock)
 
 
-def set_clock(around: Surroundings, seconds: int) -> None:
-    """Step the wall clock of every worker; whole file or none, it is read while it is written."""
-    fresh = around.clock_file.with_suffix(".new")
+def set_clock(clock_file: Path, seconds: int) -> None:
+    """Step the wall clock of all who read it here; whole file or none, it is read while it is written."""
+    fresh = clock_file.with_suffix(".new")
     fresh.write_text(f"{seconds}\n")
-    fresh.replace(around.clock_file)
+    fresh.replace(clock_file)
 
 
 @contextmanager

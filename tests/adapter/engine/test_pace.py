@@ -30,3 +30,18 @@ def test_an_idle_queue_looks_less_often(tmp_path: Path) -> None:
         assert len(service.work.seen) == 4
         service.look_again()
         assert _pace() == 2.0
+
+
+def test_a_pace_that_another_worker_set_is_set_right(tmp_path: Path) -> None:
+    """The pace is the database's: one that rested after our last look must not slow down the cases of the next."""
+    with database(tmp_path) as engine, open_service(engine) as service:
+        other = DBOS.retrieve_queue(QUEUE)
+        assert other is not None
+        other.set_polling_interval_sec(2.0)
+        service.ledger.request(PatientId("p1"))
+        service.look_again()
+        assert _pace() == 0.02
+        service.run_until_idle()
+        other.set_polling_interval_sec(0.02)
+        service.look_again()
+        assert _pace() == 2.0

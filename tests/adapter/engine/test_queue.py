@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from adapter.store.ledger import Ledger
 from adapter.store.workers import WorkerRegister
 
 _OPTIONS = QueueOptions(workers=4, poll_seconds=0.02)
+_PATIENT = QueueOptions(workers=4, poll_seconds=0.02, quiet_seconds=2.0)
 
 
 def _nothing(_name: str, _case: Case) -> None:
@@ -102,11 +103,11 @@ class Service:
 
 
 @contextmanager
-def open_service(engine: Engine) -> Iterator[Service]:
+def open_service(engine: Engine, options: QueueOptions = _OPTIONS) -> Iterator[Service]:
     """Launch and stop a queue; the clock is read at the top of the program, and a test is one."""
     ledger = Ledger(engine, lambda: datetime.now(UTC))
     work = Work(ledger)
-    with CaseQueue(engine, work, _OPTIONS, WorkerRegister(engine)) as queue:
+    with CaseQueue(engine, work, options, WorkerRegister(engine)) as queue:
         yield Service(engine, queue, ledger, work)
 
 
@@ -126,6 +127,39 @@ def test_two_queues_one_after_the_other_in_one_process(tmp_path: Path) -> None:
                 service.ledger.request(PatientId("p1"))
                 service.run_until_idle()
                 assert service.work.seen == [(f"p1:{revision}", name) for name in STEPS]
+
+
+class Unhurried(WorkerRegister):
+    """A register that holds the opening of the queue until a case has waited."""
+
+    def __init__(self, engine: Engine, waited: threading.Event) -> None:
+        """waited: set by the case."""
+        super().__init__(engine)
+        self._waited = waited
+
+    def only_reaper(self) -> AbstractContextManager[bool]:
+        """Asked when the queue takes cases already and is not open yet."""
+        assert self._waited.wait(20)
+        return super().only_reaper()
+
+
+def test_a_case_that_runs_before_the_queue_is_open_can_wait(tmp_path: Path) -> None:
+    """Left by a predecessor, it runs while the queue opens: whatever it waits by is there before the queue is."""
+    with database(tmp_path) as engine:
+        with open_service(engine, _PATIENT) as before:
+            before.queue.enqueue(before.ledger.request(PatientId("p1")))
+        stopping, waited, told = threading.Event(), threading.Event(), []
+
+        def wait(_name: str, _case: Case) -> None:
+            told.append(stopping.wait(0.01))
+            waited.set()
+
+        ledger = Ledger(engine, lambda: datetime.now(UTC))
+        work = Work(ledger, in_step=wait)
+        with CaseQueue(engine, work, _OPTIONS, Unhurried(engine, waited), stopping) as queue:
+            assert queue.wait_until_idle(20)
+        assert told == [False] * 4
+        assert stopping.is_set()
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +270,6 @@ def test_a_queue_that_is_not_open_takes_no_case(tmp_path: Path) -> None:
         closed = CaseQueue(engine, work, _OPTIONS, WorkerRegister(engine))
         with pytest.raises(RuntimeError, match="not open"):
             closed.enqueue(Case(patient_id=PatientId("p1"), revision=1))
-        assert closed.pause(0.0) is False
 
 
 def test_a_second_queue_in_one_process_is_refused(service: Service, tmp_path: Path) -> None:

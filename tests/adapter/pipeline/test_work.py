@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlmodel import Session
 from structlog.testing import capture_logs
 
 from adapter import errors
@@ -37,7 +38,7 @@ from adapter.fhir.decode import Reading
 from adapter.fhir.delivery import OutputMode, load_delivery
 from adapter.pipeline.ports import ImageArchive, Ports
 from adapter.pipeline.practice import Practice
-from adapter.pipeline.work import AssessmentWork, as_json, from_json, outcome_of
+from adapter.pipeline.work import AssessmentWork, Watching, as_json, from_json, outcome_of
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
 from adapter.store.vault import Vault
@@ -117,6 +118,8 @@ def work_of(
     folder: Path,
     archive: ImageArchive | None = None,
     predictor: SensitivePredictor | None = None,
+    *,
+    watching: Watching = lambda _case, _step, _settled: None,
 ) -> AssessmentWork:
     """The real walk over an EHR in memory. archive: None for a site without one."""
     ports = Ports(
@@ -132,7 +135,7 @@ def work_of(
         ledger,
         retries=RetryPolicy(attempts=3, first_seconds=0.0),
         wait=lambda _seconds: False,
-        watching=lambda _case, _step, _settled: None,
+        watching=watching,
     )
 
 
@@ -314,6 +317,23 @@ def test_nothing_on_disk_shows_a_patient(hospital: Hospital, tmp_path: Path, pla
     received = b"".join(resource.content for resource in hospital.fetch_record(_CASE.patient_id).resources)
     assert [word for word in _PRIVATE if word.encode() not in received] == []
     assert [word for word in (_SECRET, *_PRIVATE) if word.encode() in stored] == []
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_an_end_is_told_once_it_is_committed(hospital: Hospital, tmp_path: Path, *, committed: bool) -> None:
+    """A transaction that is rolled back, as where another worker's came first, tells nobody that the case settled."""
+    told: list[str] = []
+    engine = open_database(f"sqlite:///{tmp_path / 'adjuvant.db'}")
+    ledger = Ledger(engine, lambda: datetime(2026, 3, 1, tzinfo=UTC))
+    work = work_of(hospital, ledger, tmp_path, watching=lambda _case, step, _settled: told.append(step))
+    case = ledger.request(_CASE.patient_id)
+    with Session(engine) as session:
+        work.settle(session, case, {SETTLED: as_json(Skipped(reason="test", detail=""))})
+        assert told == []
+        if committed:
+            session.commit()
+    engine.dispose()
+    assert told == ["settled"] * committed
 
 
 def _leaves() -> list[type[AdjuvantError]]:

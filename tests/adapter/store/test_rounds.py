@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from tests.peers.postgresql import Postgresql
 _NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _P1 = PatientId("p1")
 _HELD = "update adjuvant_remembered set content = content where kind = 'round'"
+_ENDED_BEFORE = "insert into adjuvant_remembered values ('x', 'round', 'last', '2026-03-01 2026-03-01T03:00:00+00:00')"
 _BEGUN = "insert into adjuvant_remembered values ('x', 'round', 'current', 'night ')"
 _WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 
@@ -51,6 +54,41 @@ def test_a_round_that_another_ended_is_not_ended_again(book: RoundBook) -> None:
     with pytest.raises(Overtaken):
         book.end(ours, _NOW)
     assert book.begin("wednesday") == tuesday == Round(name="tuesday", after="")
+
+
+def test_a_round_that_was_asked_for_leaves_the_night_s_as_it_was(book: RoundBook) -> None:
+    """`adjuvant reconcile` by day: the night's round is not due again for it, and the later of both is the last."""
+    night = book.begin("2026-03-01")
+    assert night is not None
+    book.end(night, _NOW)
+    asked = book.begin("asked-1")
+    assert asked is not None
+    book.end(asked, _NOW + timedelta(hours=3))
+    assert book.begin("2026-03-01") is None
+    assert book.begin("asked-1") is None
+    assert book.ended() == _NOW + timedelta(hours=3)
+    night = book.begin("2026-03-02")
+    assert night is not None
+    book.end(night, _NOW + timedelta(days=1))
+    assert book.ended() == _NOW + timedelta(days=1)
+
+
+def test_a_night_s_round_that_a_person_finishes_is_the_night_s(book: RoundBook) -> None:
+    """Cut in the night, gone on with by `adjuvant reconcile`: then the night has nothing left to do."""
+    assert book.begin("2026-03-01") is not None
+    rest = book.begin("asked-1")
+    assert rest == Round(name="2026-03-01", after="")
+    book.end(rest, _NOW)
+    assert book.begin("2026-03-01") is None
+    assert book.begin("asked-1") == Round(name="asked-1", after="")
+
+
+def test_a_book_of_before_knows_its_last_night(book: RoundBook, tmp_path: Path) -> None:
+    """The key under which all rounds ended is now the night's: an upgrade by day reads no cohort again."""
+    with closing(sqlite3.connect(tmp_path / "adjuvant.db")) as database, database:
+        database.execute(_ENDED_BEFORE)
+    assert book.begin("2026-03-01") is None
+    assert book.ended() == datetime(2026, 3, 1, 3, tzinfo=UTC)
 
 
 def test_who_was_overtaken_asks_for_nothing(book: RoundBook) -> None:
