@@ -1,9 +1,9 @@
 """Retrieve speed: 200 slices of 512 by 512 from Orthanc by C-MOVE, against pynetdicom's own movescu with its store.
 
 Both run in one process, in turn, in the network namespace of one Orthanc, on imported code. movescu's clock stops when
-its last file is written (its shutdown is not counted); ours stops when `retrieve_series` returns: every image synced
-to disk, its patient and series checked, the UID set compared, the digest made. The ratio is the median over rounds of
-neighbours in time, because a busy disk slows what syncs; 200 of 200 UIDs in each round.
+its last file is written (its shutdown is not counted); ours stops when the block of `retrieved` begins: every image
+synced to disk, its patient and series checked, the UID set compared, the digest made. The ratio is the median over
+rounds of neighbours in time, because a busy disk slows what syncs; 200 of 200 UIDs in each round.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pynetdicom.apps.movescu import movescu
 from adapter.dicom.ae import Archive
 from adapter.dicom.pacs import Pacs
 from adapter.dicom.storage_scp import Listener
-from adapter.domain.ids import AETitle
+from adapter.domain.ids import AETitle, PatientId
 from adapter.domain.imaging import DicomPatient, SeriesRef
 from adapter.sandbox.ct import CtOptions, file_bytes, simulated_ct, simulated_uid
 from benchmarks.rows import Row, report
@@ -142,11 +142,9 @@ def _measure(task: _Task) -> _Result:
 
 def _retrieve(pacs: Pacs, patient: DicomPatient, ref: SeriesRef) -> tuple[float, int]:
     started = time.perf_counter()
-    series = pacs.retrieve_series(patient, ref)
-    seconds = time.perf_counter() - started
-    count = sum(file.exists() for file in series.files)
-    pacs.forget(series)
-    return seconds, count
+    with pacs.retrieved(patient, ref, owner=PatientId(_PATIENT)) as series:
+        seconds = time.perf_counter() - started
+        return seconds, sum(file.exists() for file in series.files)
 
 
 def _movescu(task: _Task, ref: SeriesRef, folder: Path) -> tuple[float, int]:

@@ -7,14 +7,14 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from adapter.dicom.instance import InstanceHeader, read_header, require_patient
 from adapter.dicom.limits import Limits
-from adapter.domain.ids import InstanceUid
+from adapter.domain.ids import InstanceUid, PatientId
 from adapter.domain.imaging import DicomPatient, SeriesOnDisk, SeriesRef
-from adapter.errors import BadData, ConflictingInstance
+from adapter.errors import BadData, ConflictingInstance, Transient
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -127,10 +127,14 @@ class Delivery:
 
 
 class Inbox:
-    """The folder under which series arrive, and the one delivery that is open."""
+    """Where series arrive, each in a folder of its owner's own, and the one delivery that is open.
+
+    owner: the EHR's patient whose case asks. At most one case of theirs runs at a time, so no two cases share a
+    folder, also where two records of the EHR are one patient of the archive.
+    """
 
     def __init__(self, folder: Path, limits: Limits) -> None:
-        """folder: made when the first series is asked for; nobody else writes there."""
+        """folder: above them all, made when the first series is asked for; nobody else writes there."""
         self.folder, self._limits = folder, limits
         self._lock = threading.Lock()
         self._delivery: Delivery | None = None
@@ -149,10 +153,25 @@ class Inbox:
         return delivery.compressed_first if delivery is not None else self._compressed_first
 
     @contextmanager
-    def expecting(self, patient: DicomPatient, ref: SeriesRef) -> Iterator[Delivery]:
-        """Accept this series, and nothing else, while the block runs. Deliveries do not overlap."""
+    def folder_for(self, owner: PatientId, patient: DicomPatient, ref: SeriesRef) -> Iterator[Path]:
+        """The folder of this series while the block runs: it need not exist yet, and nothing of it stays.
+
+        Unless the block ends in a Transient error: then the next try goes on with what had arrived.
+        """
         key = "\0".join((patient.patient_id, patient.issuer or "", ref.study_uid, ref.series_uid))
-        delivery = Delivery(patient, ref, self.folder / hashed(key), self._limits)
+        folder = self.folder / f"{hashed(owner)}.{hashed(key)}"
+        with ExitStack() as leaving:
+            leaving.callback(shutil.rmtree, folder, ignore_errors=True)
+            try:
+                yield folder
+            except Transient:
+                leaving.pop_all()
+                raise
+
+    @contextmanager
+    def expecting(self, patient: DicomPatient, ref: SeriesRef, folder: Path) -> Iterator[Delivery]:
+        """Accept this series into the folder, and nothing else, while the block runs. Deliveries do not overlap."""
+        delivery = Delivery(patient, ref, folder, self._limits)
         with self._lock:
             if self._delivery is not None:
                 raise RuntimeError("one delivery at a time")
@@ -165,13 +184,15 @@ class Inbox:
             with self._lock:
                 self._delivery = None
 
+    def abandon(self, owner: PatientId) -> None:
+        """Remove what arrived for this owner, and nobody else's: no try follows."""
+        for folder in self.folder.glob(f"{hashed(owner)}.*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def sweep(self) -> None:
-        """Remove what arrived of series that nobody waits for any more; the open delivery keeps its folder."""
-        with self._lock:
-            kept = self._delivery.folder if self._delivery is not None else None
-            for folder in self.folder.glob("*"):
-                if folder != kept:
-                    shutil.rmtree(folder, ignore_errors=True)
+        """Remove what a crash left, whosever it is. Only while no case runs."""
+        for folder in self.folder.glob("*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def delivery_of(self, instance_uid: str) -> Delivery | None:
         """The open delivery that expects this instance; None counts it as unsolicited."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import tzinfo
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +16,9 @@ from adapter.dicom.inbox import Inbox
 from adapter.dicom.move import retrieve
 from adapter.dicom.quiet import quiet_libraries
 from adapter.dicom.storage_scp import Listener, StorageScp
+from adapter.domain.ids import PatientId
 from adapter.domain.imaging import DicomPatient, SeriesOnDisk, SeriesRef
-from adapter.errors import ConflictingInstance, PeerTimeout, SeriesIncomplete, WrongPatient
+from adapter.errors import PeerTimeout, SeriesIncomplete
 
 
 class Pacs:
@@ -69,38 +71,41 @@ class Pacs:
         """Every series of one patient with its IMAGE-level UIDs; an empty tuple is an answer. See `find`."""
         return find_series(self._archive, patient, self._zone)
 
-    def retrieve_series(self, patient: DicomPatient, ref: SeriesRef) -> SeriesOnDisk:
-        """All images of one series on disk.
+    @contextmanager
+    def retrieved(self, patient: DicomPatient, ref: SeriesRef, *, owner: PatientId) -> Iterator[SeriesOnDisk]:
+        """All images of one series on disk while the block runs; other retrievals do not wait for the block.
 
-        Raises SeriesIncomplete with the counts, WrongPatient or ConflictingInstance (of such a series nothing stays on
-        disk), PeerUnavailable (also when the archive says the series is offline), PeerTimeout, AccessRefused,
-        UnsupportedPeer. Calling it again goes on with what had arrived.
+        owner: the EHR's patient whose case asks; what arrives lies under this name. After a Transient error, of ours
+        or of the block, it stays, and the owner's next retrieval goes on with it, until `abandon`; however else the
+        block ends, nothing of it stays. Raises SeriesIncomplete with the counts, WrongPatient,
+        ConflictingInstance, PeerUnavailable (also when the archive says the series is offline), PeerTimeout,
+        AccessRefused, UnsupportedPeer.
         """
         require_single_value(patient.patient_id)
+        with self._inbox.folder_for(owner, patient, ref) as folder:
+            yield self._retrieve(patient, ref, folder)
+
+    def abandon(self, owner: PatientId) -> None:
+        """Remove what had arrived for this owner's next try: there is none, and no plain image outlives its case."""
+        self._inbox.abandon(owner)
+
+    def sweep(self) -> None:
+        """Remove what a crash left in plain, whosever it is. Only while no case runs: at the start of the service."""
+        self._inbox.sweep()
+
+    def _retrieve(self, patient: DicomPatient, ref: SeriesRef, folder: Path) -> SeriesOnDisk:
         deadline = time.monotonic() + self._archive.limits.series_seconds
         if not self._one_move.acquire(timeout=self._archive.limits.series_seconds):
             raise PeerTimeout(f"series {ref.series_uid} waited too long for another retrieval to end")
         try:
-            return self._retrieve(patient, ref, deadline)
+            return self._move(patient, ref, folder, deadline)
         finally:
             self._one_move.release()
 
-    def forget(self, series: SeriesOnDisk) -> None:
-        """Remove the files of a series; it can be retrieved again."""
-        shutil.rmtree(series.folder, ignore_errors=True)
-
-    def sweep(self) -> None:
-        """Remove what arrived of series whose case has ended without them: no plain image outlives its case."""
-        self._inbox.sweep()
-
-    def _retrieve(self, patient: DicomPatient, ref: SeriesRef, deadline: float) -> SeriesOnDisk:
+    def _move(self, patient: DicomPatient, ref: SeriesRef, folder: Path, deadline: float) -> SeriesOnDisk:
         if not ref.instance_uids:
             raise SeriesIncomplete(f"the archive lists no image of series {ref.series_uid}", expected=0, missing=0)
-        with self._inbox.expecting(patient, ref) as delivery:
+        with self._inbox.expecting(patient, ref, folder) as delivery:
             if delivery.missing:
-                try:
-                    retrieve(self._archive, delivery, self._listener.ae_title, deadline)
-                except (WrongPatient, ConflictingInstance):
-                    shutil.rmtree(delivery.folder, ignore_errors=True)
-                    raise
+                retrieve(self._archive, delivery, self._listener.ae_title, deadline)
             return delivery.series_on_disk()

@@ -77,7 +77,7 @@ def outdated(client: FhirClient, entries: Iterable[WriteEntry]) -> Outdated:
     """Look for everything of ours about the patient that does not stand beside these entries, which are one assessment.
 
     An abstention, which has no forecast, takes nobody's place. Nothing is outdated by an assessment that is itself
-    marked as superseded: whoever marked it has seen to the rest.
+    marked as superseded: only what was left open of it, where somebody was cut off while marking, is marked too.
     """
     ours = next((entry for entry in entries if entry.resource_type == _FORECAST), None)
     if ours is None:
@@ -89,8 +89,13 @@ def outdated(client: FhirClient, entries: Iterable[WriteEntry]) -> Outdated:
     unmarkable = tuple(kind for kind in offered if searched.get(kind) is None)
     found = [one for held in searched.values() for one in held or ()]
     superseded = tuple(one.version for one in found if superseded_by(one.resource) == own.assessment_id)
-    if any(one.assessment_id == own.assessment_id and superseded_by(one.resource) for one in found):
-        return Outdated(unmarkable=unmarkable, superseded=superseded)
+    ours_found = [one for one in found if one.assessment_id == own.assessment_id]
+    successors = {by for one in ours_found if (by := superseded_by(one.resource))}
+    if successors:
+        instead = [one for one in found if one.assessment_id in successors and one.version.resource_type == _FORECAST]
+        left = [one for one in ours_found if superseded_by(one.resource) is None and untouched(one.resource)]
+        marks = tuple(_mark(one, max(instead, key=lambda one: one.landmark)) for one in left if instead)
+        return Outdated(marks=marks, unmarkable=unmarkable, superseded=superseded)
     open_ones = [one for one in found if superseded_by(one.resource) is None]
     forecasts = [one for one in open_ones if one.version.resource_type == _FORECAST]
     standing = max((own, *forecasts), key=lambda one: (one.landmark, one.assessment_id == own.assessment_id))

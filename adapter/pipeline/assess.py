@@ -48,8 +48,11 @@ def gather(case: Case, ports: Ports, at: datetime | None = None) -> StepResult:
     return _kept(case_file, ports)
 
 
-def retrieve(case_file: CaseFile, ports: Ports) -> StepResult:
-    """Steps 6 to 10: if the patient is at risk, the chosen series, complete and sealed."""
+def retrieve(case: Case, case_file: CaseFile, ports: Ports) -> StepResult:
+    """Steps 6 to 10: if the patient is at risk, the chosen series, complete and sealed.
+
+    After a Transient error what had arrived waits for the next try; whoever tries no more abandons it.
+    """
     record, stands = read_record(_raw(case_file, ports), ports.practice, case_file.at)
     if isinstance(stands, NotAtRisk):
         return replace(_kept(case_file, ports), settled=skipped(stands))
@@ -59,9 +62,10 @@ def retrieve(case_file: CaseFile, ports: Ports) -> StepResult:
     chosen = choose_series(ports.archive.find_series(patient), stands.landmark)
     series = []
     for ref in chosen:
-        on_disk = ports.archive.retrieve_series(patient, ref)
-        series.append(ports.files.keep(seal(_sealed(on_disk, ports.files))))
-        ports.archive.forget(on_disk)  # images lie on disk encrypted or not at all
+        # images lie on disk encrypted or not at all
+        with ports.archive.retrieved(patient, ref, owner=case.patient_id) as on_disk:
+            series.append(ports.files.keep(seal(_sealed(on_disk, ports.files))))
+    ports.archive.abandon(case.patient_id)  # an earlier try may have begun a series that is listed no more
     notes = () if chosen else ("no-usable-series",)
     return _kept(replace(case_file, series=tuple(series), image_notes=notes), ports)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Protocol, TypeVar
 
 from adapter.breaker import CircuitBreaker, CircuitReport
+from adapter.domain.ids import PatientId
 from adapter.domain.imaging import DicomPatient, SeriesOnDisk, SeriesRef
 from adapter.errors import PeerTimeout, PeerUnavailable, SeriesIncomplete
 from adapter.pipeline.ports import ImageArchive
@@ -40,17 +42,16 @@ class GuardedArchive:
         """As the archive does."""
         return self._asked(lambda: self._archive.find_series(patient))
 
-    def retrieve_series(self, patient: DicomPatient, ref: SeriesRef) -> SeriesOnDisk:
-        """As the archive does."""
-        return self._asked(lambda: self._archive.retrieve_series(patient, ref))
+    @contextmanager
+    def retrieved(self, patient: DicomPatient, ref: SeriesRef, *, owner: PatientId) -> Iterator[SeriesOnDisk]:
+        """As the archive does; how the block ends says nothing about the archive."""
+        with ExitStack() as block:
+            retrieval = self._archive.retrieved(patient, ref, owner=owner)
+            yield self._asked(lambda: block.enter_context(retrieval))
 
-    def forget(self, series: SeriesOnDisk) -> None:
+    def abandon(self, owner: PatientId) -> None:
         """As the archive does."""
-        self._archive.forget(series)
-
-    def sweep(self) -> None:
-        """As the archive does."""
-        self._archive.sweep()
+        self._archive.abandon(owner)
 
     def _asked(self, question: Callable[[], _Answer]) -> _Answer:
         self._breaker.admit()

@@ -15,24 +15,25 @@ from adapter.pipeline.ports import Ports
 from adapter.pipeline.work import outcome_of
 
 Step = Callable[[CaseFile, Ports], StepResult]
-STEPS_TO_A_DECISION: Sequence[Step] = (retrieve, conclude)
-STEPS_TO_DELIVERY: Sequence[Step] = (retrieve, conclude, deliver)
+STEPS_TO_A_DECISION: Sequence[Step] = (conclude,)
+STEPS_TO_DELIVERY: Sequence[Step] = (conclude, deliver)
 _RETRIES = RetryPolicy(attempts=3, store_attempts=3)
 
 
 def assess_once(
     case: Case, ports: Ports, at: datetime | None, steps: Sequence[Step], *, wait: Callable[[float], bool]
 ) -> tuple[StepResult | None, Settled | None]:
-    """Gather, then the steps in turn; transient errors are tried again, what no retry mends is the outcome.
+    """Gather, retrieve, then these steps; transient errors are tried again, what no retry mends is the outcome.
 
     at: the landmark to stand at, None for the newest. Returns the last result and how the case ended, None where the
     steps went through without an end. Raises PeerUnavailable, PeerTimeout and Misconfigured: nothing is known about
     the patient then.
     """
+    walk: Sequence[Step] = (partial(retrieve, case), *steps)
     result: StepResult | None = None
     try:
         result = attempt(lambda: gather(case, ports, at), _RETRIES, wait=wait)
-        for step in steps:
+        for step in walk:
             case_file = unseal(ports.files.recall(result.case_file), CaseFile)
             result = attempt(partial(step, case_file, ports), _RETRIES, wait=wait)
             if result.settled is not None:
@@ -40,7 +41,8 @@ def assess_once(
     except (PeerUnavailable, PeerTimeout, Misconfigured):
         raise
     except AdjuvantError as error:
-        if ports.archive is not None:
-            ports.archive.sweep()
         return result, outcome_of(error)
+    finally:
+        if ports.archive is not None:
+            ports.archive.abandon(case.patient_id)  # no try follows, and what had arrived is in plain
     return result, result.settled

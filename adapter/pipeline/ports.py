@@ -32,14 +32,17 @@ class ImageArchive(Protocol):
     def find_series(self, patient: DicomPatient) -> tuple[SeriesRef, ...]:
         """Every series of one patient with its IMAGE-level UIDs; an empty tuple is an answer."""
 
-    def retrieve_series(self, patient: DicomPatient, ref: SeriesRef) -> SeriesOnDisk:
-        """All images of one series on disk, or SeriesIncomplete."""
+    def retrieved(
+        self, patient: DicomPatient, ref: SeriesRef, *, owner: PatientId
+    ) -> AbstractContextManager[SeriesOnDisk]:
+        """All images of one series on disk for as long as the block runs, or SeriesIncomplete.
 
-    def forget(self, series: SeriesOnDisk) -> None:
-        """Remove the plain files of a series, once it lies sealed in the vault."""
+        owner: the EHR's patient whose case asks. Of a block that ends in a Transient error what had arrived stays for
+        the owner's next try; of any other nothing does.
+        """
 
-    def sweep(self) -> None:
-        """Remove the plain files of every series that is not being retrieved now."""
+    def abandon(self, owner: PatientId) -> None:
+        """No try follows: remove what had arrived for this owner, and nobody else's."""
 
 
 class Predictor(Protocol):

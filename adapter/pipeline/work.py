@@ -59,7 +59,7 @@ class AssessmentWork:
             # left to the engine, a bug's message would be stored, and may hold a patient's data
             settled = outcome_of(error)
             if self._ports.archive is not None:
-                self._ports.archive.sweep()  # what came of a series that stays incomplete lies there in plain
+                self._ports.archive.abandon(case.patient_id)  # what came of a series that stays incomplete is in plain
             structlog.get_logger().warning("case ended", case=case.case_id, step=name, reason=settled.reason)
             return {_CASE_FILE: case_file, SETTLED: as_json(settled)}
         ended = {SETTLED: as_json(result.settled)} if result.settled else {}
@@ -85,10 +85,11 @@ class AssessmentWork:
             decided = self._decide(case_file_digest)
             reach(Moment.DECIDED)
             return decided
-        if name == "deliver":
-            reach(Moment.BEFORE_DELIVERY)
         case_file = unseal(self._ports.files.recall(case_file_digest), CaseFile)
-        return _STEPS[name](case_file, self._ports)
+        if name == "retrieve":
+            return retrieve(case, case_file, self._ports)
+        reach(Moment.BEFORE_DELIVERY)
+        return deliver(case_file, self._ports)
 
     def mark_started(self, transaction: Transaction, case: Case) -> None:
         """Within the engine's transaction."""
@@ -109,12 +110,6 @@ class AssessmentWork:
         detail = f"{crashes} workers died after step {finished_steps}"
         self._ledger.record(case, DeadLetter(reason="worker-crashed", detail=detail))
         return False
-
-
-_STEPS: Mapping[str, Callable[[CaseFile, Ports], StepResult]] = {
-    "retrieve": retrieve,
-    "deliver": deliver,
-}
 
 
 def conclude_stored(case_file_digest: str, ports: DecisionPorts) -> StepResult:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -111,8 +112,9 @@ def walk(patients: Mapping[str, CohortPatient], rooms: Rooms) -> Walk:
 def _walk(rooms: Rooms, patient: CohortPatient) -> Walk:
     """Gather, retrieve, decide, deliver."""
     ports = rooms.ports
-    result = gather(Case(patient_id=patient.record.person.patient_id, revision=1), ports)
-    for step in (retrieve, conclude, deliver):
+    case = Case(patient_id=patient.record.person.patient_id, revision=1)
+    result = gather(case, ports)
+    for step in (partial(retrieve, case), conclude, deliver):
         result = _after(step, result, rooms)
     assert isinstance(result.settled, Delivered)
     kept = unseal(ports.files.recall(result.case_file), CaseFile)

@@ -15,11 +15,12 @@ from adapter.dicom.ae import Archive
 from adapter.dicom.limits import Limits
 from adapter.dicom.pacs import Pacs
 from adapter.dicom.storage_scp import Listener
-from adapter.domain.ids import AETitle
+from adapter.domain.ids import AETitle, PatientId
 from adapter.domain.imaging import DicomPatient, SeriesOnDisk
 from tests.fakes.transcoded import relabelled, transcoded
 
 OURS = AETitle("ADJUVANT")
+OWNER = PatientId("p1")
 PHANTOM_SLICES = 140
 SYNTAXES = {
     "explicit": ExplicitVRLittleEndian,
@@ -52,8 +53,10 @@ def phantom_files(instances: list[Dataset], label: str, syntax: UID) -> list[byt
     return [transcoded(instance, syntax) for instance in relabelled(instances, label)]
 
 
-def retrieve_only_series(pacs: Pacs, patient_id: str) -> SeriesOnDisk:
-    """Find the one series of a patient and retrieve it."""
+@contextmanager
+def only_series_retrieved(pacs: Pacs, patient_id: str) -> Iterator[SeriesOnDisk]:
+    """Find the one series of a patient and have it on disk while the block runs."""
     patient = DicomPatient(patient_id=patient_id)
     (ref,) = pacs.find_series(patient)
-    return pacs.retrieve_series(patient, ref)
+    with pacs.retrieved(patient, ref, owner=OWNER) as series:
+        yield series

@@ -15,7 +15,7 @@ from adapter.domain.imaging import DicomPatient
 from adapter.errors import SeriesIncomplete
 from adapter.sandbox.ct import CtOptions, simulated_ct, write_series
 from tests.adapter.dicom.series_files import series_on_disk
-from tests.integration.archives import SYNTAXES, open_pacs, phantom, phantom_files, retrieve_only_series
+from tests.integration.archives import OWNER, SYNTAXES, only_series_retrieved, open_pacs, phantom, phantom_files
 from tests.peers.dcmtk import Dcmqrscp, start_dcmqrscp
 
 _LETTERS = {"explicit": "s", "jpeg-ls": "t", "jpeg-2000": "v", "rle": "r"}
@@ -52,6 +52,7 @@ def test_the_phantom_is_the_same_volume_from_another_archive(
     syntax a process.
     """
     instances = phantom(data_folder)[::4]
+    expected = read_volume(series_on_disk(instances, tmp_path / "plain"))
     files = []
     for number, content in enumerate(phantom_files(instances, f"PHANTOM-{name}", SYNTAXES[name])):
         files.append(tmp_path / f"{number}.dcm")
@@ -59,13 +60,14 @@ def test_the_phantom_is_the_same_volume_from_another_archive(
     archive = start_dcmqrscp(tmp_path / "archive", _LETTERS[name])
     try:
         archive.upload(files)
-        with _door(archive, tmp_path / "series") as pacs:
-            series = retrieve_only_series(pacs, f"PHANTOM-{name}")
+        with (
+            _door(archive, tmp_path / "series") as pacs,
+            only_series_retrieved(pacs, f"PHANTOM-{name}") as series,
+        ):
+            assert np.array_equal(read_volume(series).voxels, expected.voxels)
+            assert SYNTAXES[name].encode() in series.files[0].read_bytes()[:1000]
     finally:
         archive.stop()
-    expected = read_volume(series_on_disk(instances, tmp_path / "plain"))
-    assert np.array_equal(read_volume(series).voxels, expected.voxels)
-    assert SYNTAXES[name].encode() in series.files[0].read_bytes()[:1000]
 
 
 @pytest.mark.fault("F-10")
@@ -75,7 +77,9 @@ def test_success_for_nothing_is_not_success(dcmqrscp: Dcmqrscp, tmp_path: Path) 
     dcmqrscp.upload(write_series(instances, tmp_path / "files"))
     unknown = series_on_disk(simulated_ct(CtOptions(patient_id="SIM-ELSE", slices=3)), tmp_path / "else").ref
     with _door(dcmqrscp, tmp_path / "series") as pacs:
-        assert len(retrieve_only_series(pacs, "SIM-DCMTK").files) == 3
-        with pytest.raises(SeriesIncomplete) as caught:
-            pacs.retrieve_series(DicomPatient(patient_id="SIM-DCMTK"), unknown)
+        with only_series_retrieved(pacs, "SIM-DCMTK") as series:
+            assert len(series.files) == 3
+        retrieval = pacs.retrieved(DicomPatient(patient_id="SIM-DCMTK"), unknown, owner=OWNER)
+        with pytest.raises(SeriesIncomplete) as caught, retrieval:
+            pass
     assert (caught.value.expected, caught.value.missing) == (3, 3)

@@ -18,12 +18,13 @@ from adapter.sandbox.ct import CtOptions, file_bytes, simulated_ct, simulated_ui
 from tests.adapter.dicom.series_files import series_on_disk
 from tests.integration.archives import (
     OURS,
+    OWNER,
     PHANTOM_SLICES,
     SYNTAXES,
+    only_series_retrieved,
     open_pacs,
     phantom,
     phantom_files,
-    retrieve_only_series,
 )
 from tests.peers.orthanc import Orthanc
 
@@ -77,21 +78,21 @@ def test_the_phantom_is_the_same_volume_in_every_syntax(
     label = f"PHANTOM-{name}"
     for content in phantom_files(phantom_instances, label, SYNTAXES[name]):
         orthanc.upload(content)
-    series = retrieve_only_series(pacs, label)
-    volume = read_volume(series)
-    assert len(series.files) == PHANTOM_SLICES
+    with only_series_retrieved(pacs, label) as series:
+        volume = read_volume(series)
+        assert len(series.files) == PHANTOM_SLICES
+        assert SYNTAXES[name].encode() in series.files[0].read_bytes()[:1000]
     assert series.ref.acquired is not None
     assert np.array_equal(volume.voxels, phantom_volume.voxels)
     assert (volume.spacing_mm, volume.origin_mm) == (phantom_volume.spacing_mm, phantom_volume.origin_mm)
-    assert SYNTAXES[name].encode() in series.files[0].read_bytes()[:1000]
 
 
 def test_a_missing_slice_is_a_gap(orthanc: Orthanc, pacs: Pacs) -> None:
     """An archive that never had a slice delivers all it lists; the volume is refused for its gap."""
     instances = _small("SIM-GAP")
     _upload(orthanc, instances[:3] + instances[4:])
-    with pytest.raises(NoGeometry, match="gaps: about 1 "):
-        read_volume(retrieve_only_series(pacs, "SIM-GAP"))
+    with only_series_retrieved(pacs, "SIM-GAP") as series, pytest.raises(NoGeometry, match="gaps: about 1 "):
+        read_volume(series)
 
 
 @pytest.mark.fault("F-10")
@@ -108,8 +109,8 @@ def test_a_slice_that_vanished_since_it_was_listed_is_owed(orthanc: Orthanc, pac
         acquired=ref.acquired,
         instance_uids=tuple(sorted((*ref.instance_uids, type(ref.instance_uids[0])(simulated_uid("vanished"))))),
     )
-    with pytest.raises(SeriesIncomplete) as caught:
-        pacs.retrieve_series(patient, listed)
+    with pytest.raises(SeriesIncomplete) as caught, pacs.retrieved(patient, listed, owner=OWNER):
+        pass
     assert (caught.value.expected, caught.value.missing) == (7, 1)
 
 
@@ -124,8 +125,8 @@ def test_one_uid_with_other_pixels_is_a_conflict(orthanc: Orthanc, pacs: Pacs) -
     _upload(orthanc, [twin])
     patient = DicomPatient(patient_id="SIM-TWIN")
     ref = max(pacs.find_series(patient), key=lambda one: len(one.instance_uids))
-    with pytest.raises(ConflictingInstance):
-        pacs.retrieve_series(patient, ref)
+    with pytest.raises(ConflictingInstance), pacs.retrieved(patient, ref, owner=OWNER):
+        pass
 
 
 @pytest.mark.fault("F-13")
@@ -138,8 +139,8 @@ def test_another_patients_image_in_the_series_is_a_stranger(orthanc: Orthanc, pa
     _upload(orthanc, instances[:2])
     patient = DicomPatient(patient_id="SIM-MINE")
     (ref,) = pacs.find_series(patient)
-    with pytest.raises(WrongPatient):
-        pacs.retrieve_series(patient, ref)
+    with pytest.raises(WrongPatient), pacs.retrieved(patient, ref, owner=OWNER):
+        pass
 
 
 def test_a_localizer_is_refused_by_name(orthanc: Orthanc, pacs: Pacs) -> None:
@@ -148,8 +149,8 @@ def test_a_localizer_is_refused_by_name(orthanc: Orthanc, pacs: Pacs) -> None:
     for instance in instances:
         instance.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     _upload(orthanc, instances)
-    with pytest.raises(NoGeometry, match="localizer"):
-        read_volume(retrieve_only_series(pacs, "SIM-SCOUT"))
+    with only_series_retrieved(pacs, "SIM-SCOUT") as series, pytest.raises(NoGeometry, match="localizer"):
+        read_volume(series)
 
 
 def test_only_what_was_asked_for_is_received(orthanc: Orthanc, pacs: Pacs) -> None:

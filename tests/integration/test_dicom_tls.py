@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapter.dicom.tls import TlsFiles
+from adapter.domain.ids import PatientId
 from adapter.domain.imaging import DicomPatient
 from adapter.errors import PeerUnavailable
 from adapter.rooms import build_archive
@@ -59,7 +60,8 @@ def test_a_series_comes_over_tls_and_not_without(own_orthanc: Callable[[Secured]
         archive.check()
         patient = DicomPatient(patient_id="SIM-TLS")
         (ref,) = archive.find_series(patient)
-        assert len(archive.retrieve_series(patient, ref).files) == SLICES
+        with archive.retrieved(patient, ref, owner=PatientId("p1")) as series:
+            assert len(series.files) == SLICES
     plain = build_archive(_settings(orthanc, tmp_path, {}))
     assert plain is not None
     with plain, pytest.raises(PeerUnavailable):

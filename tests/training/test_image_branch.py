@@ -18,7 +18,7 @@ from adapter.dicom.limits import Limits  # noqa: E402
 from adapter.dicom.pacs import Pacs  # noqa: E402
 from adapter.dicom.storage_scp import Listener  # noqa: E402
 from adapter.dicom.volume import read_volume  # noqa: E402
-from adapter.domain.ids import AETitle  # noqa: E402
+from adapter.domain.ids import AETitle, PatientId  # noqa: E402
 from adapter.domain.imaging import DicomPatient, SeriesRef, Volume  # noqa: E402
 from adapter.features.crop import crop_volume  # noqa: E402
 from adapter.pipeline.assess import describe_image  # noqa: E402
@@ -86,7 +86,8 @@ def _moved_by_c_move(folder: Path) -> tuple[Volume, SeriesRef]:
         with Pacs(asked, listener, folder=folder, zone=UTC) as pacs:
             archive.allow(ours, "127.0.0.1", pacs.port)
             (ref,) = pacs.find_series(patient)
-            return read_volume(pacs.retrieve_series(patient, ref)), ref
+            with pacs.retrieved(patient, ref, owner=PatientId("p1")) as series:
+                return read_volume(series), ref
 
 
 def test_torch_and_onnxruntime_agree_on_a_series_that_came_by_c_move(

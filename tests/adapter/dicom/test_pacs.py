@@ -8,15 +8,18 @@ from collections.abc import Callable
 import pytest
 
 from adapter.dicom.limits import Limits
-from adapter.domain.imaging import DicomPatient
+from adapter.domain.ids import PatientId
+from adapter.domain.imaging import DicomPatient, SeriesRef
 from adapter.errors import (
     AccessRefused,
     AdjuvantError,
     BadIdentifier,
+    BadStore,
     ConflictingInstance,
     PeerTimeout,
     PeerUnavailable,
     SeriesIncomplete,
+    StoreUnavailable,
     UnsupportedPeer,
     WrongPatient,
 )
@@ -26,33 +29,51 @@ from adapter.sandbox.pacs import PacsFaults
 from tests.adapter.dicom.conftest import HURRIED, OPTIONS, PATIENT, Hospital
 
 Build = Callable[..., Hospital]
+OWNER, OTHER = PatientId("p1"), PatientId("p2")
 
 
 def _files(there: Hospital) -> int:
     return sum(1 for path in there.folder.rglob("*") if path.is_file())
 
 
+def _retrieve(there: Hospital, ref: SeriesRef, owner: PatientId = OWNER) -> int:
+    """How many images lie on disk while the block runs."""
+    with there.pacs.retrieved(PATIENT, ref, owner=owner) as series:
+        return sum(file.exists() for file in series.files)
+
+
 def test_a_listed_series_is_whole_on_disk(hospital: Build) -> None:
-    """A retrieval returns one file per listed image, in the order of the list, after one C-MOVE of the series."""
+    """The block has one file per listed image, in the order of the list, after one C-MOVE; then nothing of them."""
     there = hospital()
     archive: ImageArchive = there.pacs
     (ref,) = archive.find_series(PATIENT)
-    series = archive.retrieve_series(PATIENT, ref)
-    assert [file.exists() for file in series.files] == [True] * 6
+    with archive.retrieved(PATIENT, ref, owner=OWNER) as series:
+        assert [file.exists() for file in series.files] == [True] * 6
+    assert _files(there) == 0
     assert len(ref.instance_uids) == 6
     assert there.archive.moves == ["SERIES"]
 
 
 def test_what_is_on_disk_is_not_asked_for_twice(hospital: Build) -> None:
-    """A series that is there is taken as it is; forgotten, it is retrieved again."""
+    """A block that will be tried again leaves its series for the next, which moves nothing; then it is gone."""
     there = hospital()
     (ref,) = there.pacs.find_series(PATIENT)
-    first = there.pacs.retrieve_series(PATIENT, ref)
-    assert there.pacs.retrieve_series(PATIENT, ref) == first
+    with pytest.raises(StoreUnavailable), there.pacs.retrieved(PATIENT, ref, owner=OWNER):
+        raise StoreUnavailable("the vault's disk is full")
+    assert _retrieve(there, ref) == 6
     assert there.archive.moves == ["SERIES"]
-    there.pacs.forget(first)
-    assert there.pacs.retrieve_series(PATIENT, ref) == first
+    assert _retrieve(there, ref) == 6
     assert there.archive.moves == ["SERIES", "SERIES"]
+
+
+@pytest.mark.parametrize("error", [BadStore("altered"), KeyError("a bug"), KeyboardInterrupt()])
+def test_a_block_that_is_not_tried_again_leaves_no_image(hospital: Build, error: BaseException) -> None:
+    """Law 8: whatever ends it for good, nothing of the series stays in plain."""
+    there = hospital()
+    (ref,) = there.pacs.find_series(PATIENT)
+    with pytest.raises(type(error)), there.pacs.retrieved(PATIENT, ref, owner=OWNER):
+        raise error
+    assert _files(there) == 0
 
 
 def test_a_patient_without_images_is_an_answer(hospital: Build) -> None:
@@ -113,7 +134,7 @@ def test_what_is_missing_is_asked_for_again(hospital: Build, faults: PacsFaults,
     patient = Limits(quiet_seconds=0.1 if len(moves) > 1 else 5, free_bytes=0)
     there = hospital(faults, limits=patient)
     (ref,) = there.pacs.find_series(PATIENT)
-    assert len(there.pacs.retrieve_series(PATIENT, ref).files) == 6
+    assert _retrieve(there, ref) == 6
     assert there.archive.moves == moves
 
 
@@ -133,7 +154,7 @@ def test_half_a_series_is_an_error_with_the_numbers(hospital: Build, faults: Pac
     there = hospital(faults)
     (ref,) = there.pacs.find_series(PATIENT)
     with pytest.raises(SeriesIncomplete) as caught:
-        there.pacs.retrieve_series(PATIENT, ref)
+        _retrieve(there, ref)
     assert (caught.value.expected, caught.value.missing) == (6, missing)
 
 
@@ -143,10 +164,10 @@ def test_an_attempt_goes_on_where_the_last_one_stopped(hospital: Build) -> None:
     there = hospital(PacsFaults(keeps_back=2))
     (ref,) = there.pacs.find_series(PATIENT)
     with pytest.raises(SeriesIncomplete):
-        there.pacs.retrieve_series(PATIENT, ref)
+        _retrieve(there, ref)
     there.archive.faults = PacsFaults()
     there.archive.moves.clear()
-    assert len(there.pacs.retrieve_series(PATIENT, ref).files) == 6
+    assert _retrieve(there, ref) == 6
     assert there.archive.moves == ["IMAGE"]
 
 
@@ -156,7 +177,7 @@ def test_an_image_of_another_patient_ends_everything(hospital: Build) -> None:
     there = hospital(PacsFaults(stranger=True))
     (ref,) = there.pacs.find_series(PATIENT)
     with pytest.raises(WrongPatient):
-        there.pacs.retrieve_series(PATIENT, ref)
+        _retrieve(there, ref)
     assert _files(there) == 0
 
 
@@ -166,7 +187,7 @@ def test_one_uid_with_two_contents_ends_everything(hospital: Build) -> None:
     there = hospital(PacsFaults(twin=True, keeps_back=1))
     (ref,) = there.pacs.find_series(PATIENT)
     with pytest.raises(ConflictingInstance):
-        there.pacs.retrieve_series(PATIENT, ref)
+        _retrieve(there, ref)
     assert _files(there) == 0
 
 
@@ -175,7 +196,7 @@ def test_a_listed_image_of_another_series_is_a_conflict(hospital: Build) -> None
     there = hospital(PacsFaults(mislabelled=True))
     (ref,) = there.pacs.find_series(PATIENT)
     with pytest.raises(ConflictingInstance):
-        there.pacs.retrieve_series(PATIENT, ref)
+        _retrieve(there, ref)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +215,7 @@ def test_what_asking_again_cannot_help_is_named_at_once(
     there = hospital(faults)
     (ref,) = there.pacs.find_series(PATIENT)
     with pytest.raises(error):
-        there.pacs.retrieve_series(PATIENT, ref)
+        _retrieve(there, ref)
     assert len(there.archive.moves) <= 1
 
 
@@ -205,7 +226,7 @@ def test_an_archive_that_does_not_know_us_is_the_administrators(hospital: Build)
     there.archive.allow("ADJUVANT", "127.0.0.1", 1)
     del there.archive._destinations["ADJUVANT"]
     with pytest.raises(AccessRefused):
-        there.pacs.retrieve_series(PATIENT, ref)
+        _retrieve(there, ref)
 
 
 def test_an_archive_that_refuses_associations_may_recover(hospital: Build) -> None:
@@ -249,7 +270,7 @@ def test_threads_share_one_door(hospital: Build) -> None:
     sizes = []
 
     def retrieve(index: int) -> None:
-        sizes.append(len(there.pacs.retrieve_series(DicomPatient(patient_id="SIM-1"), refs[index]).files))
+        sizes.append(_retrieve(there, refs[index]))
 
     threads = [threading.Thread(target=retrieve, args=(index,)) for index in range(4)]
     for thread in threads:
@@ -265,7 +286,7 @@ def test_the_wait_for_a_lying_archive_is_bounded(hospital: Build) -> None:
     there = hospital(PacsFaults(sends_nothing=True), limits=Limits(quiet_seconds=5, series_seconds=0.5, free_bytes=0))
     (ref,) = there.pacs.find_series(PATIENT)
     with pytest.raises(SeriesIncomplete):
-        there.pacs.retrieve_series(PATIENT, ref)
+        _retrieve(there, ref)
     assert len(there.archive.moves) == 1
 
 
@@ -276,7 +297,7 @@ def test_a_full_disk_refuses_images(hospital: Build) -> None:
     there = hospital(limits=limits)
     (ref,) = there.pacs.find_series(PATIENT)
     with pytest.raises(SeriesIncomplete):
-        there.pacs.retrieve_series(PATIENT, ref)
+        _retrieve(there, ref)
     assert _files(there) == 0
 
 
@@ -285,14 +306,45 @@ def test_hurried_limits_are_what_the_tests_use() -> None:
     assert HURRIED.quiet_seconds < Limits().quiet_seconds
 
 
-def test_what_came_of_an_incomplete_series_is_swept(hospital: Build) -> None:
-    """Law 8: once nobody waits for the rest, no plain image stays on disk; it can be asked for again."""
+def test_what_came_of_an_incomplete_series_is_its_owners(hospital: Build) -> None:
+    """Law 8: once its owner tries no more, no image of it stays in plain; another owner's next try goes on with theirs.
+
+    Also where both are the same series: two records of the EHR can be one patient of the archive.
+    """
     there = hospital(PacsFaults(moves_cut=99))
     (ref,) = there.pacs.find_series(PATIENT)
-    with pytest.raises(SeriesIncomplete):
-        there.pacs.retrieve_series(PATIENT, ref)
+    for owner in (OWNER, OTHER):
+        with pytest.raises(SeriesIncomplete):
+            _retrieve(there, ref, owner)
+    arrived = _files(there)
+    there.pacs.abandon(OTHER)
+    assert 0 < _files(there) < arrived
+    there.archive.faults = PacsFaults()
+    there.archive.moves.clear()
+    assert _retrieve(there, ref) == len(ref.instance_uids)
+    assert there.archive.moves == ["IMAGE"]
+    assert _files(there) == 0
+
+
+def test_one_owners_end_takes_nothing_from_anothers_block(hospital: Build) -> None:
+    """The same series, in two blocks at once: the first that ends, well or not, leaves the other every file."""
+    there = hospital()
+    (ref,) = there.pacs.find_series(PATIENT)
+    with there.pacs.retrieved(PATIENT, ref, owner=OWNER) as series:
+        assert _retrieve(there, ref, OTHER) == 6
+        there.pacs.abandon(OTHER)
+        assert [file.exists() for file in series.files] == [True] * 6
+
+
+def test_what_a_crash_left_is_swept(hospital: Build) -> None:
+    """Law 8: at the start of the service everything goes, whosever it was; it can be asked for again."""
+    there = hospital(PacsFaults(moves_cut=99))
+    (ref,) = there.pacs.find_series(PATIENT)
+    for owner in (OWNER, OTHER):
+        with pytest.raises(SeriesIncomplete):
+            _retrieve(there, ref, owner)
     assert _files(there) > 0
     there.pacs.sweep()
     assert _files(there) == 0
     there.archive.faults = PacsFaults()
-    assert len(there.pacs.retrieve_series(PATIENT, ref).files) == len(ref.instance_uids)
+    assert _retrieve(there, ref) == len(ref.instance_uids)

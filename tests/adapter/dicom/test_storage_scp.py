@@ -64,7 +64,7 @@ def _receiving(folder: Path, instances: tuple[Dataset, ...], limits: Limits = LI
     inbox = Inbox(folder, limits)
     listener = Listener(ae_title=AETitle("ADJUVANT"), bind="127.0.0.1", port=0, callers=(AETitle(CALLER),))
     patient = DicomPatient(patient_id="SIM-1")
-    with StorageScp(listener, inbox, limits) as scp, inbox.expecting(patient, _ref(instances)) as delivery:
+    with StorageScp(listener, inbox, limits) as scp, inbox.expecting(patient, _ref(instances), folder) as delivery:
         yield scp.port, delivery
 
 

@@ -355,6 +355,21 @@ def test_a_worker_killed_between_writes_leaves_what_the_next_completes(name: str
         assert len(_held(server, newer)) == len(_MARKED)
 
 
+@pytest.mark.parametrize("name", ["client ids only", "server ids, one by one"])
+@pytest.mark.parametrize("writes", [7, 8, 9])
+def test_a_worker_killed_while_an_older_assessment_marks_itself_leaves_no_open_draft(name: str, writes: int) -> None:
+    """Breach: one marked part of its own was taken for all, and the draft plan beside it stayed open."""
+    older, newer = _older(), _newer()
+    with _open(_SERVERS[name]) as server:
+        _submit(server, newer)
+        with suppress(PeerUnavailable, UnknownOutcome):
+            _submit(server, older, _CutAfter(writes=writes))
+        assert not _is_marked(_held(server, older), newer)
+        _submit(server, older)
+        assert _is_marked(_held(server, older), newer)
+        assert {_superseded_by(one) for one in _held(server, newer).values()} == {None}
+
+
 @pytest.mark.parametrize("name", ["transaction and client ids", "transaction, server ids"])
 def test_a_lost_reply_marks_once(name: str) -> None:
     """A transaction whose reply was lost is found done: nothing is marked twice (F-06)."""

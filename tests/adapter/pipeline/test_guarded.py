@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 
 from adapter.breaker import CircuitState
+from adapter.domain.ids import PatientId, SeriesUid, StudyUid
 from adapter.domain.imaging import DicomPatient, SeriesOnDisk, SeriesRef
 from adapter.errors import PeerDown, PeerTimeout, PeerUnavailable, SeriesIncomplete
 from adapter.pipeline.guarded import GuardedArchive
 
 _PATIENT = DicomPatient(patient_id="1", issuer=None, birth_date=None, sex=None)
+_SERIES = SeriesRef(
+    study_uid=StudyUid("1.2"), series_uid=SeriesUid("1.2.3"), modality="CT", acquired=None, instance_uids=()
+)
+_OWNER = PatientId("p1")
 
 
 class Archive:
@@ -34,15 +43,21 @@ class Archive:
             raise self.fault
         return ()
 
-    def retrieve_series(self, patient: DicomPatient, ref: SeriesRef) -> SeriesOnDisk:  # noqa: ARG002 (the port's names)
-        """Never reached."""
-        raise AssertionError
+    @contextmanager
+    def retrieved(
+        self,
+        patient: DicomPatient,  # noqa: ARG002 (the port's names)
+        ref: SeriesRef,
+        *,
+        owner: PatientId,  # noqa: ARG002
+    ) -> Iterator[SeriesOnDisk]:
+        """A series without images."""
+        if self.fault is not None:
+            raise self.fault
+        yield SeriesOnDisk(ref=ref, folder=Path(), files=())
 
-    def forget(self, series: SeriesOnDisk) -> None:
+    def abandon(self, owner: PatientId) -> None:
         """Never reached."""
-
-    def sweep(self) -> None:
-        """Nothing there."""
 
 
 def test_an_archive_that_is_down_is_left_alone_and_comes_back_by_itself() -> None:
@@ -80,3 +95,18 @@ def test_a_series_that_stays_incomplete_is_one_patients_trouble() -> None:
         with pytest.raises(PeerUnavailable):
             guarded.find_series(_PATIENT)
     assert guarded.circuit().state is CircuitState.CLOSED
+
+
+def test_what_happens_to_images_on_disk_is_not_the_archives_doing() -> None:
+    """However often a block ends badly, the archive has answered; it is left alone when it cannot hand them over."""
+    archive = Archive()
+    guarded = GuardedArchive(archive, clock=lambda: 0.0)
+    for _ in range(12):
+        with pytest.raises(PeerTimeout), guarded.retrieved(_PATIENT, _SERIES, owner=_OWNER):
+            raise PeerTimeout("elsewhere")
+    archive.fault = PeerTimeout("silent")
+    for _ in range(5):
+        with pytest.raises(PeerTimeout), guarded.retrieved(_PATIENT, _SERIES, owner=_OWNER):
+            pass
+    with pytest.raises(PeerDown), guarded.retrieved(_PATIENT, _SERIES, owner=_OWNER):
+        pass

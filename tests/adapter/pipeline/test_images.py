@@ -76,8 +76,9 @@ def _kept(rooms: Rooms, result: StepResult) -> CaseFile:
 
 
 def _retrieved(rooms: Rooms, course: SimulatedCourse) -> CaseFile:
-    gathered = gather(Case(patient_id=course.record.person.patient_id, revision=1), rooms.ports)
-    return _kept(rooms, retrieve(_kept(rooms, gathered), rooms.ports))
+    case = Case(patient_id=course.record.person.patient_id, revision=1)
+    gathered = gather(case, rooms.ports)
+    return _kept(rooms, retrieve(case, _kept(rooms, gathered), rooms.ports))
 
 
 def _decision(rooms: Rooms, case_file: CaseFile) -> Decision:

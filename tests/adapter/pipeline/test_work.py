@@ -5,20 +5,24 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
 from sqlmodel import Session
 from structlog.testing import capture_logs
 
 from adapter import errors
 from adapter.decision.policy import load_policy
-from adapter.domain.ids import PatientId, ResourceVersion
-from adapter.domain.imaging import DicomPatient, SeriesOnDisk, SeriesRef
+from adapter.dicom.ae import Archive
+from adapter.dicom.limits import Limits
+from adapter.dicom.pacs import Pacs
+from adapter.dicom.storage_scp import Listener
+from adapter.domain.ids import AETitle, BusinessIdentifier, PatientId, ResourceVersion
 from adapter.domain.outcome import (
     Abstained,
     Case,
@@ -32,13 +36,26 @@ from adapter.domain.outcome import (
 from adapter.domain.record import RawRecord
 from adapter.engine.queue import SETTLED, STEPS, CaseQueue, QueueOptions
 from adapter.engine.steps import RetryPolicy
-from adapter.errors import AdjuvantError, BadData, PeerDown, PeerTimeout, PullIncomplete, SeriesIncomplete, WriteRefused
+from adapter.errors import (
+    AdjuvantError,
+    BadData,
+    PeerDown,
+    PeerTimeout,
+    PeerUnavailable,
+    PullIncomplete,
+    SeriesIncomplete,
+    WriteRefused,
+)
 from adapter.features.at_risk import LandmarkPolicy
 from adapter.fhir.decode import Reading
 from adapter.fhir.delivery import OutputMode, load_delivery
+from adapter.pipeline.guarded import GuardedArchive
+from adapter.pipeline.once import STEPS_TO_DELIVERY, assess_once
 from adapter.pipeline.ports import ImageArchive, Ports
 from adapter.pipeline.practice import Practice
 from adapter.pipeline.work import AssessmentWork, Watching, as_json, from_json, outcome_of
+from adapter.sandbox.ct import CtOptions, simulated_ct
+from adapter.sandbox.pacs import PacsFaults, SandboxPacs
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
 from adapter.store.vault import Vault
@@ -51,6 +68,8 @@ from tests.fakes.raw_records import as_raw, raw_record
 from tests.fakes.records import operated
 
 _CASE = Case(patient_id=PatientId("p1"), revision=1)
+_ANOTHER = Case(patient_id=PatientId("p2"), revision=1)
+_NUMBER, _ANOTHER_NUMBER = "4711", "4712"
 _TERMINOLOGY = load_terminology()
 _SECRET = "Jane Example, born 1960-07-01"
 _PRIVATE = ("Simulated", "urn:oid:1.2.3", "definitive-resection", "valueQuantity")  # long: chance writes short ones
@@ -64,9 +83,11 @@ _PRACTICE = Practice(
 )
 
 
-def _operated() -> RawRecord:
+def _operated(case: Case = _CASE, number: str = _NUMBER) -> RawRecord:
     record = operated()
-    return as_raw(replace(record, person=replace(record.person, birth=None)), _TERMINOLOGY)
+    ids = (BusinessIdentifier("urn:oid:1.2.3", number),)
+    someone = replace(record.person, patient_id=case.patient_id, identifiers=ids, birth=None)
+    return replace(as_raw(replace(record, person=someone), _TERMINOLOGY), patient_id=case.patient_id)
 
 
 class Hospital:
@@ -116,13 +137,23 @@ def work_of(
     hospital: Hospital,
     ledger: Ledger,
     folder: Path,
-    archive: ImageArchive | None = None,
     predictor: SensitivePredictor | None = None,
     *,
     watching: Watching = lambda _case, _step, _settled: None,
 ) -> AssessmentWork:
-    """The real walk over an EHR in memory. archive: None for a site without one."""
-    ports = Ports(
+    """The real walk over an EHR in memory, in a site without an archive."""
+    return work_with(ports_of(hospital, folder, predictor=predictor), ledger)
+
+
+def ports_of(
+    hospital: Hospital,
+    folder: Path,
+    *,
+    archive: ImageArchive | None = None,
+    predictor: SensitivePredictor | None = None,
+) -> Ports:
+    """The rooms of a site. archive: None for one without."""
+    return Ports(
         source=hospital,
         archive=archive,
         predictor=predictor or SensitivePredictor(),
@@ -130,53 +161,29 @@ def work_of(
         files=Vault(folder / "vault", bytes(32)),
         practice=_PRACTICE,
     )
+
+
+def work_with(
+    ports: Ports,
+    ledger: Ledger,
+    wait: Callable[[float], bool] = lambda _seconds: False,
+    watching: Watching = lambda _case, _step, _settled: None,
+) -> AssessmentWork:
+    """The real walk through these rooms. wait: what happens between two tries. watching: sees each step."""
     return AssessmentWork(
         ports,
         ledger,
         retries=RetryPolicy(attempts=3, first_seconds=0.0),
-        wait=lambda _seconds: False,
+        wait=wait,
         watching=watching,
     )
 
 
-class OwingArchive:
-    """A PACS that always owes images, and how often what had come was swept."""
-
-    def __init__(self) -> None:
-        """Nothing swept yet."""
-        self.sweeps = 0
-
-    def find_series(self, patient: DicomPatient) -> tuple[SeriesRef, ...]:  # noqa: ARG002 (the port's name)
-        """It cannot even list them."""
-        raise SeriesIncomplete("85 of 88 came", expected=88, missing=3)
-
-    def retrieve_series(self, patient: DicomPatient, ref: SeriesRef) -> SeriesOnDisk:  # noqa: ARG002 (the port's names)
-        """Never reached."""
-        raise AssertionError
-
-    def forget(self, series: SeriesOnDisk) -> None:
-        """Never reached."""
-
-    def sweep(self) -> None:
-        """Count."""
-        self.sweeps += 1
-
-
-def test_a_case_that_ends_without_its_images_leaves_none_in_plain(
-    hospital: Hospital, ledger: Ledger, tmp_path: Path
-) -> None:
-    """Law 8: when the attempts are over, what had come of the series is removed before the outcome is written."""
-    archive = OwingArchive()
-    settled = run(work_of(hospital, ledger, tmp_path, archive))
-    assert isinstance(settled, Abstained)
-    assert (settled.reason, archive.sweeps) == ("series-incomplete", 1)
-
-
-def run(work: AssessmentWork) -> Settled:
+def run(work: AssessmentWork, case: Case = _CASE) -> Settled:
     """All four steps, as the queue does."""
     checkpoint: dict[str, object] = {}
     for name in STEPS:
-        checkpoint = work.run_step(name, _CASE, checkpoint)
+        checkpoint = work.run_step(name, case, checkpoint)
         if SETTLED in checkpoint:
             break
     return from_json(checkpoint[SETTLED])
@@ -217,6 +224,165 @@ def test_a_checkpoint_holds_digests_only(work: AssessmentWork) -> None:
         checkpoint = work.run_step(name, _CASE, checkpoint)
         assert checkpoint.keys() == {"case_file"}
         assert len(bytes.fromhex(str(checkpoint["case_file"]))) == 32
+
+
+@dataclass(frozen=True, slots=True)
+class Imaging:
+    """A running archive with a CT of each of two patients, our door to it, and where series arrive."""
+
+    archive: SandboxPacs
+    door: GuardedArchive
+    inbox: Path
+
+    def arrived(self) -> int:
+        """How many images lie there in plain."""
+        return sum(1 for path in self.inbox.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def imaging(tmp_path: Path) -> Iterator[Imaging]:
+    """One that misbehaves as its faults say."""
+    limits = Limits(quiet_seconds=0.1, series_seconds=20, answer_seconds=3, association_seconds=3, free_bytes=0)
+    ours, inbox = AETitle("ADJUVANT"), tmp_path / "inbox"
+    with SandboxPacs() as archive:
+        theirs = AETitle(archive.ae_title)
+        for number in (_NUMBER, _ANOTHER_NUMBER):
+            archive.add(_ct(number))
+        asked = Archive(host="127.0.0.1", port=archive.port, ae_title=theirs, calling_ae_title=ours, limits=limits)
+        listener = Listener(ae_title=ours, bind="127.0.0.1", port=0, callers=(theirs,))
+        with Pacs(asked, listener, folder=inbox, zone=UTC) as pacs:
+            archive.allow(ours, "127.0.0.1", pacs.port)
+            yield Imaging(archive, GuardedArchive(pacs), inbox)
+
+
+def _ct(number: str, study: int = 1) -> tuple[Dataset, ...]:
+    """A series before the landmark, the later the higher the study's number."""
+    return simulated_ct(
+        CtOptions(patient_id=number, study=study, date=f"202501{study:02}", slices=20, rows=8, columns=8)
+    )
+
+
+class MeanwhileVault(Vault):
+    """Case files; before the second image of a series is sealed, something else happens."""
+
+    def __init__(self, folder: Path, meanwhile: Callable[[], object]) -> None:
+        """meanwhile: called once."""
+        super().__init__(folder, bytes(32))
+        self._calls = iter([lambda: None, meanwhile])
+
+    def keep_file(self, path: Path) -> str:
+        """As a vault does."""
+        next(self._calls, lambda: None)()
+        return super().keep_file(path)
+
+
+def _withdrawn(imaging: Imaging, another: Hospital) -> type[Settled]:
+    another.fetching = failing(PullIncomplete("Observation: 3 of 5"))
+    return Abstained
+
+
+def _owed(imaging: Imaging, another: Hospital) -> type[Settled]:
+    imaging.archive.withhold(_ct(_ANOTHER_NUMBER)[:3])
+    return Abstained
+
+
+def _out_of_order(imaging: Imaging, another: Hospital) -> type[Settled]:
+    another.sending = failing(KeyError("a bug"))
+    return DeadLetter
+
+
+@pytest.mark.parametrize("trouble", [_withdrawn, _owed, _out_of_order])
+def test_one_patients_failure_takes_no_image_from_another(
+    imaging: Imaging, ledger: Ledger, tmp_path: Path, trouble: Callable[[Imaging, Hospital], type[Settled]]
+) -> None:
+    """Law 6: a case that ends while another's images are being sealed removes its own, and the other is delivered."""
+    another = Hospital(_operated(_ANOTHER, _ANOTHER_NUMBER))
+    end = trouble(imaging, another)
+    failed = work_with(ports_of(another, tmp_path, archive=imaging.door), ledger)
+    ends: list[Settled] = []
+    vault = MeanwhileVault(tmp_path / "vault", lambda: ends.append(run(failed, _ANOTHER)))
+    ports = replace(ports_of(Hospital(_operated()), tmp_path, archive=imaging.door), files=vault)
+    assert isinstance(run(work_with(ports, ledger)), Delivered)
+    assert [type(ended) for ended in ends] == [end]
+    assert imaging.arrived() == 0
+
+
+def test_two_records_of_one_patient_seal_their_own_copies(imaging: Imaging, ledger: Ledger, tmp_path: Path) -> None:
+    """A merge changes two records at once, and both cases ask for the same images: neither removes the other's."""
+    twin = work_with(ports_of(Hospital(_operated(_ANOTHER, _NUMBER)), tmp_path, archive=imaging.door), ledger)
+    ends: list[Settled] = []
+    vault = MeanwhileVault(tmp_path / "vault", lambda: ends.append(run(twin, _ANOTHER)))
+    ports = replace(ports_of(Hospital(_operated()), tmp_path, archive=imaging.door), files=vault)
+    ends.append(run(work_with(ports, ledger)))
+    assert [type(ended) for ended in ends] == [Delivered, Delivered]
+
+
+def test_what_had_arrived_is_there_at_the_next_try(
+    imaging: Imaging, hospital: Hospital, ledger: Ledger, tmp_path: Path
+) -> None:
+    """An incomplete series goes on where it stopped, though another case failed while it waited."""
+    failed = work_with(ports_of(Hospital(_operated(_ANOTHER, _ANOTHER_NUMBER)), tmp_path, archive=imaging.door), ledger)
+    imaging.archive.withhold([*_ct(_NUMBER)[:3], *_ct(_ANOTHER_NUMBER)[:3]])
+
+    def another_fails(_seconds: float) -> bool:
+        assert imaging.arrived() == 17
+        assert isinstance(run(failed, _ANOTHER), Abstained)
+        assert imaging.arrived() == 17
+        imaging.archive.release()
+        imaging.archive.moves.clear()
+        return False
+
+    work = work_with(ports_of(hospital, tmp_path, archive=imaging.door), ledger, another_fails)
+    assert isinstance(run(work), Delivered)
+    assert imaging.archive.moves == ["IMAGE"]
+    assert imaging.arrived() == 0
+
+
+def test_a_case_that_ends_without_its_images_leaves_none_in_plain(
+    imaging: Imaging, hospital: Hospital, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Law 8: when the attempts are over, what had come of the series is removed before the outcome is written."""
+    imaging.archive.withhold(_ct(_NUMBER)[:3])
+    waiting: list[int] = []
+
+    def count(_seconds: float) -> bool:
+        waiting.append(imaging.arrived())
+        return False
+
+    settled = run(work_with(ports_of(hospital, tmp_path, archive=imaging.door), ledger, count))
+    assert isinstance(settled, Abstained)
+    assert (settled.reason, waiting, imaging.arrived()) == ("series-incomplete", [17, 17], 0)
+
+
+def test_a_series_that_is_chosen_no_more_leaves_none_in_plain(
+    imaging: Imaging, hospital: Hospital, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Law 8: what came of a series goes with the case also where the next try finds, and seals, a newer one."""
+    imaging.archive.withhold(_ct(_NUMBER)[:3])
+
+    def newer(_seconds: float) -> bool:
+        assert imaging.arrived() == 17
+        imaging.archive.add(_ct(_NUMBER, study=2))
+        return False
+
+    settled = run(work_with(ports_of(hospital, tmp_path, archive=imaging.door), ledger, newer))
+    assert isinstance(settled, Delivered)
+    assert imaging.arrived() == 0
+
+
+def test_a_patient_assessed_once_leaves_no_image_in_plain(imaging: Imaging, hospital: Hospital, tmp_path: Path) -> None:
+    """Law 8: without the queue, too, and where the error is the caller's because nothing is known of the patient."""
+    imaging.archive.withhold(_ct(_NUMBER)[:3])
+
+    def gone(_seconds: float) -> bool:
+        assert imaging.arrived() == 17
+        imaging.archive.faults = PacsFaults(refuses_associations=True)
+        return False
+
+    ports = ports_of(hospital, tmp_path, archive=imaging.door)
+    with pytest.raises(PeerUnavailable):
+        assess_once(_CASE, ports, None, STEPS_TO_DELIVERY, wait=gone)
+    assert imaging.arrived() == 0
 
 
 class _SaysNonsense(SensitivePredictor):
