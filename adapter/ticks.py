@@ -39,7 +39,7 @@ class Ticks:
     def every(self, seconds: float, job: Callable[[], object], *, after: float, latest: int | None = None) -> None:
         """Call the job so many seconds after now, and again and again.
 
-        latest: how many seconds late it may still be called; None: however late, as long as nothing else is lost by it.
+        latest: how many seconds late it may be and is still called; None: however late.
         """
         self._scheduler.add_job(
             job,

@@ -278,7 +278,7 @@ def _require_no_database(url: URL) -> None:
         if Path(url.database or "").exists():
             raise BadStore(f"there is a database at {url.database}: a backup is restored on an empty machine")
     elif _tables(url):
-        raise BadStore("the database has tables already, not of this restore: a backup is restored into an empty one")
+        raise BadStore("the database has tables already, and nothing says that this restore made them: empty it first")
 
 
 def _require_nothing_beside(url: URL) -> None:

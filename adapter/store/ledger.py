@@ -151,13 +151,12 @@ class Ledger:
 
     # reading
 
-    def open_cases(self) -> tuple[Case, ...]:
-        """Every case that was asked for and has not begun."""
-        return self._in_states((WAITING,))
-
     def unsettled_cases(self) -> tuple[Case, ...]:
         """Every case that waits or runs: what the durable queue must hold, or must have given up."""
-        return self._in_states(OPEN)
+        query = select(CaseRow.patient_id, CaseRow.revision).where(col(CaseRow.state).in_(OPEN))
+        with store_session(self._engine) as session:
+            found = session.exec(query.order_by(CaseRow.patient_id, col(CaseRow.revision))).all()
+        return tuple(Case(patient_id=PatientId(patient), revision=revision) for patient, revision in found)
 
     def counts(self) -> Mapping[str, int]:
         """How many cases are waiting, running, and in each terminal state."""
@@ -221,12 +220,6 @@ class Ledger:
             query = query.where(CaseRow.patient_id == patient_id)
         with store_session(self._engine) as session:
             return frozenset(digest for digest in session.exec(query) if digest)
-
-    def _in_states(self, states: tuple[str, ...]) -> tuple[Case, ...]:
-        query = select(CaseRow.patient_id, CaseRow.revision).where(col(CaseRow.state).in_(states))
-        with store_session(self._engine) as session:
-            found = session.exec(query.order_by(CaseRow.patient_id, col(CaseRow.revision))).all()
-        return tuple(Case(patient_id=PatientId(patient), revision=revision) for patient, revision in found)
 
 
 def _entry(row: CaseRow) -> LedgerEntry:

@@ -56,7 +56,7 @@ def test_a_dead_letter_is_listed_shown_and_asked_for_again(site: Path, tmp_path:
     assert [(case["case"], case["reason"]) for case in listed] == [("p1:1", "step-crashed")]
     assert json.loads(_cases("show", "p1:1", "--config", str(site)))["detail"] == "3 processes ended on it"
     assert _cases("retry", "p1", "--config", str(site)) == "asked for p1:2\n"
-    assert ledger.open_cases() == (Case(patient_id=PatientId("p1"), revision=2),)
+    assert ledger.unsettled_cases() == (Case(patient_id=PatientId("p1"), revision=2),)
     assert [entry.case_id for entry in ledger.list_cases(state="dead-letter")] == ["p1:1"]
     engine.dispose()
 
@@ -68,9 +68,9 @@ def test_a_case_that_the_engine_lost_is_asked_for_twice_more_and_then_waits_for_
     ledger = _ledger(engine)
     ledger.request(PatientId("p1"))
     for _ in range(3):
-        (case,) = ledger.open_cases()
+        (case,) = ledger.unsettled_cases()
         give_up(case, ledger)
     ends = {entry.case_id: entry.state for entry in ledger.list_cases()}
     assert ends == {"p1:1": "skipped", "p1:2": "skipped", "p1:3": "dead-letter"}
-    assert ledger.open_cases() == ()
+    assert ledger.unsettled_cases() == ()
     engine.dispose()

@@ -109,7 +109,7 @@ def test_a_record_that_is_what_it_was_makes_no_case(site: Site) -> None:
     site.put("Observation", "o-p1", "p1")
     site.look()
     assert site.night() == Reconciliation(name="2026-03-02", compared=3)
-    assert site.ledger.open_cases() == ()
+    assert site.ledger.unsettled_cases() == ()
 
 
 def test_a_deletion_is_found(site: Site) -> None:
@@ -150,7 +150,7 @@ def test_a_deleted_patient_gets_one_look(site: Site) -> None:
     """The record cannot be read any more: one case that says so, and none the night after."""
     site.server.repository.delete("Patient", "p1")
     assert [(found.what, found.detail) for found in site.night().found] == [("unreadable", "NoSuchPatient")]
-    for case in site.ledger.open_cases():
+    for case in site.ledger.unsettled_cases():
         site.ledger.record(case, DeadLetter(reason="no-such-patient", detail=""))
     assert site.night().found == []
 

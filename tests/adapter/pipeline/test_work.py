@@ -142,7 +142,7 @@ def work_of(
     watching: Watching = lambda _case, _step, _settled: None,
 ) -> AssessmentWork:
     """The real walk over an EHR in memory, in a site without an archive."""
-    return work_with(ports_of(hospital, folder, predictor=predictor), ledger)
+    return work_with(ports_of(hospital, folder, predictor=predictor), ledger, watching=watching)
 
 
 def ports_of(

@@ -296,7 +296,7 @@ def test_tables_of_another_origin_are_not_taken_for_the_dump(
     postgresql.create_database("restored")
     open_database(empty.url).dispose()  # by a watcher whose data folder is another
     for _ in range(2):
-        with pytest.raises(BadStore, match="not of this restore"):
+        with pytest.raises(BadStore, match="nothing says that this restore made them"):
             empty.restore(tmp_path / "backup")
         with pytest.raises(BadStore, match="was not finished"):
             require_restored(empty.folder)

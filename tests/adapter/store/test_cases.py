@@ -97,7 +97,7 @@ def test_what_is_open_is_not_forgotten(engine: Engine) -> None:
     ledger = Ledger(engine, lambda: _NOW)
     case = ledger.request(_P1)
     assert ledger.forget(_P1) == 0
-    assert ledger.open_cases() == (case,)
+    assert ledger.unsettled_cases() == (case,)
 
 
 @pytest.mark.fault("F-28")

@@ -208,6 +208,6 @@ def test_cases_of_an_older_adjuvant_survive_the_upgrade(tmp_path: Path) -> None:
     engine.dispose()
     engine = open_database(_url(tmp_path))
     ledger = Ledger(engine, lambda: datetime(2026, 3, 1, tzinfo=UTC))
-    assert [case.case_id for case in ledger.open_cases()] == ["p1:1"]
+    assert [case.case_id for case in ledger.unsettled_cases()] == ["p1:1"]
     assert ledger.oldest_waiting() is not None
     engine.dispose()

@@ -46,7 +46,7 @@ def test_cases_and_watermark_are_stored_together(engine: Engine, feed: Watermark
     """Every changed patient once, in one transaction with the watermark and what the next poll must know."""
     cases = feed.advance(_FIRST, [_P2, _P1, _P1], people={_P1: _P1, _P2: _P1}, hashes={"Observation/o1": "ab"})
     assert cases == (Case(patient_id=_P1, revision=1), Case(patient_id=_P2, revision=1))
-    assert set(Ledger(engine, lambda: _FIRST.time).open_cases()) == set(cases)
+    assert set(Ledger(engine, lambda: _FIRST.time).unsettled_cases()) == set(cases)
     assert feed.read() == _FIRST
     assert feed.remembered() == ({_P1: _P1, _P2: _P1}, {"Observation/o1": "ab"})
 
@@ -66,7 +66,7 @@ def test_a_failure_in_the_middle_moves_neither(engine: Engine, feed: WatermarkSt
         feed.advance(_SECOND, [_P1], people={_P1: _P1}, hashes={})
     event.remove(engine, "before_cursor_execute", fail)
     assert feed.read() == _FIRST
-    assert Ledger(engine, lambda: _FIRST.time).open_cases() == ()
+    assert Ledger(engine, lambda: _FIRST.time).unsettled_cases() == ()
     assert feed.remembered() == ({}, {})
 
 
