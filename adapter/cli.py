@@ -81,7 +81,7 @@ from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.patients import simulate_courses
 from adapter.service import Role, Service
 from adapter.settings import EXAMPLE, Settings, load_settings
-from adapter.store.backup import Manifest, restore_backup, take_backup
+from adapter.store.backup import Manifest, require_restored, restore_backup, take_backup
 from adapter.store.cases import STATES
 from adapter.store.database import StoreLock
 from adapter.store.ledger import DELIVERED, Ledger, LedgerEntry
@@ -346,6 +346,7 @@ def backup(
 ) -> None:
     """Copy ledger, queue and case files, also while the service runs. The site key is not in it: keep that apart."""
     store = load_settings(config).store
+    require_restored(store.folder)  # a good-looking backup of an empty ledger would replace the whole one
     key = key_fingerprint(read_site_key(store.key_path))
     manifest = take_backup(store.url, store.vault_folder, destination, key=key, at=wall_clock())
     _print_backup(manifest, f"backed up to {destination}", as_json=as_json)

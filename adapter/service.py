@@ -131,8 +131,7 @@ class Service:
         settings = self._settings
         if not self._role.works:
             return opening.enter_context(opened_database(settings))
-        lock = StoreLock(settings.store.folder)
-        opening.callback(lock.release)
+        opening.enter_context(StoreLock(settings.store.folder))
         self.rooms = opening.enter_context(Rooms(settings, self._clock))
         self._circuits = self.rooms.circuits
         self.rooms.store.vault.sweep()
