@@ -35,7 +35,7 @@
     │   ├── AccessRefused        401, 403, an unknown AE title
     │   ├── UnsupportedPeer      a server that cannot do what the work needs
     │   └── BadStore             a database or vault that is not ours or not whole
-    │       └── StoreInUse       another process holds it
+    │       ├── StoreInUse       another process holds it
     │       └── CaseFileGone         not in the vault: it expired, or its patient was forgotten
     └── Defect               the makers act: the case waits as a dead letter
         └── StepCrashed          a step ended its process, hung or ran out of memory three times
