@@ -396,7 +396,7 @@ def status(config: Config, as_json: AsJson = False) -> None:
 
 @app.command()
 def reconcile(config: Config, as_json: AsJson = False) -> None:
-    """Compare every record of the cohort with what its last case was decided on; where it differs, ask for a new look.
+    """Compare every record with what its last case was decided on and look for its result; ask for what is missing.
 
     A running service takes the new cases up at its next poll. It compares by itself every night.
     """
