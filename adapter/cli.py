@@ -47,6 +47,7 @@ from adapter.pipeline.case_file import stored_bundle
 from adapter.pipeline.once import STEPS_TO_A_DECISION, STEPS_TO_DELIVERY, assess_once
 from adapter.pipeline.reconcile import Reconciliation, asked_at
 from adapter.pipeline.replay import replay as replay_case
+from adapter.pipeline.replay import replayable
 from adapter.pipeline.retention import forget_patient
 from adapter.pipeline.work import as_json as outcome_as_json
 from adapter.printing import (
@@ -396,7 +397,7 @@ def status(config: Config, as_json: AsJson = False) -> None:
 
 @app.command()
 def reconcile(config: Config, as_json: AsJson = False) -> None:
-    """Compare every record of the cohort with what its last case was decided on; where it differs, ask for a new look.
+    """Compare every record with what its last case was decided on and look for its result; ask for what is missing.
 
     A running service takes the new cases up at its next poll. It compares by itself every night.
     """
@@ -481,7 +482,8 @@ def replay(
     identity = assessment.removeprefix("RiskAssessment/").removeprefix("ra-")
     settings = load_settings(config)
     with StoreRoom(settings) as store:
-        result = replay_case(_case_file_of(store.ledger, identity), build_decision(settings, store.vault))
+        ports = build_decision(settings, store.vault)
+        result = replay_case(replayable(_case_files_of(store.ledger, identity), ports), ports)
     if as_json:
         print_json({"assessment": result.assessment_id, "identical": result.identical, "bytes": result.bytes_now})
     else:
@@ -505,7 +507,8 @@ def page(
     settings = load_settings(config)
     systems = load_delivery(site_folder=settings.policy.site_folder).systems
     with StoreRoom(settings) as store:
-        bundle = stored_bundle(_case_file_of(store.ledger, identity), store.vault)
+        # what the first delivery wrote stands: a later one of the same assessment finds it there
+        bundle = stored_bundle(_case_files_of(store.ledger, identity)[-1], store.vault)
         newer = _standing_instead(store, identity, landmark_of(bundle.content))
     save.write_bytes(writers[save.suffix](page_of(bundle.content, systems=systems, newer=newer)))
     err.print(f"wrote {save}")
@@ -513,8 +516,8 @@ def page(
 
 def _standing_instead(store: StoreRoom, assessment_id: str, landmark: datetime) -> str | None:
     """The patient's assessment delivered last, where it is another one at a landmark that is not earlier."""
-    entry = store.ledger.find_assessment(assessment_id)
-    delivered = store.ledger.list_cases(state=DELIVERED, patient_id=entry.patient_id) if entry else ()
+    entries = store.ledger.find_deliveries(assessment_id)
+    delivered = store.ledger.list_cases(state=DELIVERED, patient_id=entries[0].patient_id) if entries else ()
     newest = delivered[0] if delivered else None
     if newest is None or newest.case_file is None or newest.assessment_id == assessment_id:
         return None
@@ -522,13 +525,15 @@ def _standing_instead(store: StoreRoom, assessment_id: str, landmark: datetime) 
     return newest.assessment_id if later else None
 
 
-def _case_file_of(ledger: Ledger, assessment_id: str) -> str:
-    entry = ledger.find_assessment(assessment_id)
-    if entry is None:
+def _case_files_of(ledger: Ledger, assessment_id: str) -> tuple[str, ...]:
+    """Of every case that delivered the assessment, newest first."""
+    entries = ledger.find_deliveries(assessment_id)
+    if not entries:
         raise UnknownCase(f"no assessment {assessment_id}")
-    if entry.case_file is None:
+    kept = tuple(entry.case_file for entry in entries if entry.case_file is not None)
+    if not kept:
         raise UnknownCase(f"the case file of assessment {assessment_id} has expired")
-    return entry.case_file
+    return kept
 
 
 # ---- model

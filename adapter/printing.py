@@ -97,8 +97,13 @@ def reconciliation_lines(rounds: Sequence[Reconciliation]) -> list[str]:
             detail = f" ({found.detail})" if found.detail else ""
             lines.append(f"Patient/{found.patient_id} {found.what}{detail}{counts}; asked for {found.case_id}")
         lines += [f"Patient/{patient} left the cohort" for patient in one.left]
+        differ, missing = len(one.found) - one.missing, f", {one.missing} without its result" if one.missing else ""
         refused = f", {one.refused} not to be read" if one.refused else ""
-        lines.append(f"{one.compared} records compared, {len(one.found)} differ, {one.open} have an open case{refused}")
+        unasked = f", {one.unasked} whose result cannot be asked for" if one.unasked else ""
+        ending = f"{one.open} have an open case{refused}{unasked}"
+        lines.append(f"{one.compared} records compared, {differ} differ{missing}, {ending}")
+        if one.dead_letters:
+            lines.append(f"{one.dead_letters} ended as a dead letter: adjuvant cases list --state dead-letter")
         if one.interrupted:
             lines.append(f"not finished, to be gone on with: {one.interrupted}")
     return lines
@@ -110,6 +115,9 @@ def reconciliation_row(rounds: Sequence[Reconciliation], seconds: float) -> dict
         "compared": sum(one.compared for one in rounds),
         "open": sum(one.open for one in rounds),
         "refused": sum(one.refused for one in rounds),
+        "missing": sum(one.missing for one in rounds),
+        "unasked": sum(one.unasked for one in rounds),
+        "dead_letters": sum(one.dead_letters for one in rounds),
         "found": [
             {
                 "patient": found.patient_id,

@@ -229,8 +229,7 @@ class Service:
         finally:
             self._reconciling.release()
         if result is not None:
-            counts = {name: getattr(result, name) for name in ("compared", "open", "refused", "interrupted")}
-            _log.info("records compared", **counts, found=len(result.found), left=len(result.left))
+            _log.info("records compared", **result.counts, interrupted=result.interrupted)
         return result
 
     def run_until(self, stopping: threading.Event) -> None:

@@ -1,12 +1,13 @@
 """What every feed missed: each record of the cohort read whole and compared with what its last case was decided on.
 
 No search by time shows a deletion, a resource that was committed long after it was stamped, or one that was stamped by
-a clock that was wrong. Source: checklist FR-05, faults F-21 and F-26.
+a clock that was wrong. Nor does any feed show that the EHR has lost what we delivered: each result is asked for too.
+Source: checklist FR-05, faults F-21 and F-26.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -15,25 +16,30 @@ import structlog
 
 from adapter.domain.ids import PatientId
 from adapter.domain.record import RawRecord
+from adapter.domain.tristate import TriState
 from adapter.errors import BadData, BadStore, CaseFileGone, Misconfigured, Transient
 from adapter.fhir.changes import ContentHashes, contents_of, digest_of, digest_of_unreadable
 from adapter.fhir.client import FhirClient
 from adapter.fhir.cohort import Cohort, find_members
 from adapter.fhir.fetch import fetch_record
+from adapter.fhir.lost import is_lost
 from adapter.pipeline.case_file import CaseFile, unseal
 from adapter.pipeline.ports import CaseFiles
-from adapter.store.ledger import Ledger, LedgerEntry
+from adapter.store.ledger import DEAD_LETTER, DELIVERED, Ledger, LedgerEntry
 from adapter.store.rounds import ASKED, Round, RoundBook
 from adapter.store.watermark import WatermarkStore
+
+RESULT_MISSING = "result-missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """One record that is not what its last case was decided on, and the case that was asked for.
 
-    what: `differs`, `unreadable` (detail names the error), `never-assessed`, or `damaged`: the case file of the last
-    case is there and does not open, and the new look seals it again. new, changed, deleted: how many resources; None
-    where only a digest, or nothing, was there to compare with.
+    what: `differs`, `unreadable` (detail names the error), `never-assessed`, `damaged`: the case file of the last case
+    is there and does not open, and the new look seals it again; or `result-missing`: the record is what it was, and the
+    EHR has lost what the last case delivered (detail names it). new, changed, deleted: how many resources; None where
+    only a digest, or nothing, was there to compare with.
     """
 
     patient_id: PatientId
@@ -49,17 +55,39 @@ class Found:
 class Reconciliation:
     """One round so far. left: who is not in the cohort any more. open: records whose case waits or runs anyway.
 
-    refused: records the server does not let us read. interrupted: why the round stopped before its end; it goes on
-    where it stopped.
+    refused: records the server does not let us read; unasked: results it does not let us ask for. dead_letters: records
+    that are what they were and whose last case ended as one, so that a person has to act. interrupted: why the round
+    stopped before its end; it goes on where it stopped.
     """
 
     name: str
     compared: int = 0
     open: int = 0
     refused: int = 0
+    unasked: int = 0
+    dead_letters: int = 0
     found: list[Found] = field(default_factory=list)
     left: list[PatientId] = field(default_factory=list)
     interrupted: str = ""
+
+    @property
+    def missing(self) -> int:
+        """How many results the EHR has lost."""
+        return sum(found.what == RESULT_MISSING for found in self.found)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many of each."""
+        return {
+            "compared": self.compared,
+            "found": len(self.found),
+            "missing": self.missing,
+            "open": self.open,
+            "refused": self.refused,
+            "unasked": self.unasked,
+            "dead_letters": self.dead_letters,
+            "left": len(self.left),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +173,10 @@ class Reconciler:
         if newest is not None and newest.settled is None:
             result.open += 1
             return begun
-        found = self._difference(record, newest)
+        found = self._difference(record, newest) or self._loss(newest, result)
         case = self._book.compared(begun, member, record.digest, record.patient_id, ask=found is not None)
         result.compared += 1
+        result.dead_letters += found is None and newest is not None and newest.state == DEAD_LETTER
         if found is not None and case is not None:
             result.found.append(found(case.case_id))
         return replace(begun, after=member)
@@ -184,6 +213,24 @@ class Reconciler:
             return None
         what = "unreadable" if record.refusal else "differs"
         return lambda case_id: Found(patient_id=record.patient_id, what=what, case_id=case_id, detail=record.refusal)
+
+    def _loss(self, newest: LedgerEntry | None, result: Reconciliation) -> Callable[[str], Found] | None:
+        """As `_difference`, where the EHR has lost what the newest case delivered.
+
+        Older results are not asked for: the new case could not write them again, and would be asked for every night.
+        """
+        if newest is None or newest.state != DELIVERED or newest.assessment_id is None:
+            return None
+        named = (resource.split("/") for resource in newest.resources)
+        resource_id = next((parts[1] for parts in named if parts[0] == "RiskAssessment"), None)
+        if resource_id is None:
+            return None  # it had been withdrawn before that case looked
+        lost = is_lost(self._client, resource_id, newest.assessment_id)
+        result.unasked += lost is TriState.UNKNOWN
+        if lost is not TriState.TRUE:
+            return None
+        patient_id, detail = PatientId(newest.patient_id), f"RiskAssessment/{resource_id}"
+        return lambda case_id: Found(patient_id=patient_id, what=RESULT_MISSING, case_id=case_id, detail=detail)
 
     def _decided_on(self, newest: LedgerEntry) -> ContentHashes | None:
         """What the record said when the case was decided; None where its case file has expired, or it never had one.

@@ -206,12 +206,12 @@ class Ledger:
         with store_session(self._engine) as session:
             return session.get(PatientRow, patient_id) is not None
 
-    def find_assessment(self, assessment_id: str) -> LedgerEntry | None:
-        """The case that delivered an assessment first."""
-        query = select(CaseRow).where(CaseRow.assessment_id == assessment_id).order_by(col(CaseRow.revision))
+    def find_deliveries(self, assessment_id: str) -> tuple[LedgerEntry, ...]:
+        """Every case that delivered an assessment, newest first; those whose case file has expired after all others."""
+        query = select(CaseRow).where(CaseRow.assessment_id == assessment_id)
+        query = query.order_by(col(CaseRow.case_file).is_(None), col(CaseRow.revision).desc())
         with store_session(self._engine) as session:
-            row = session.exec(query).first()
-            return _entry(row) if row else None
+            return tuple(_entry(row) for row in session.exec(query))
 
     def case_files(self, patient_id: PatientId | None = None) -> frozenset[str]:
         """Digests of every case file that a case, or a case of this patient, still points to."""

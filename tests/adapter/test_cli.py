@@ -247,6 +247,20 @@ def test_records_are_compared_on_request(site: Path, hospital: SandboxHospital) 
     assert "0 records compared, 0 differ, 2 have an open case" in again.stdout
 
 
+def test_a_result_that_the_ehr_lost_is_asked_for_and_written_again(site: Path, hospital: SandboxHospital) -> None:
+    """Breach: the EHR was restored from an older backup, and "0 differ" was all that the operator read."""
+    written = json.loads(_run("assess", "patient-01", "--config", site, "--json").stdout)
+    (name,) = (one.split("/")[1] for one in written["cases"][0]["resources"] if one.startswith("RiskAssessment"))
+    del hospital.ehr.repository._versions["RiskAssessment", name]
+    report = json.loads(_run("reconcile", "--config", site, "--json").stdout)
+    lost = [(one["what"], one["detail"], one["case"]) for one in report["found"] if one["patient"] == "patient-01"]
+    assert lost == [("result-missing", f"RiskAssessment/{name}", "patient-01:2")]
+    assert report["missing"] == 1
+    again = json.loads(_run("assess", "patient-01", "--config", site, "--json").stdout)
+    assert [(one["case"], one["state"]) for one in again["cases"]] == [("patient-01:2", "delivered")]
+    assert hospital.resource(f"RiskAssessment/{name}") is not None
+
+
 def test_a_state_that_no_case_has_is_refused(site: Path) -> None:
     """A misspelt state must not look like a quiet night."""
     done = _run("cases", "list", "--state", "deadletter", "--config", site)

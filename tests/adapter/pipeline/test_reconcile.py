@@ -8,11 +8,12 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import httpx
 import pytest
 from sqlalchemy import Engine
 
-from adapter.domain.ids import PatientId
-from adapter.domain.outcome import Case, DeadLetter, Skipped, Watermark
+from adapter.domain.ids import PatientId, ResourceVersion
+from adapter.domain.outcome import Case, DeadLetter, Delivered, Skipped, Watermark, WriteReceipt
 from adapter.fhir.changes import Remembered, fetch_changes
 from adapter.fhir.client import FhirClient
 from adapter.fhir.cohort import Cohort, PatientList, SelectCohort
@@ -240,6 +241,39 @@ def test_a_lost_permission_makes_no_case_for_anybody(site: Site) -> None:
     site.server.faults = FhirFaults(forbidden=True)
     result = site.night()
     assert (result.refused, result.compared, result.found) == (3, 0, [])
+
+
+class ResultsClosed(httpx.HTTPTransport):
+    """A gateway that lets our account read records and no results."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """403 for every RiskAssessment."""
+        if "/RiskAssessment" in request.url.path:
+            return httpx.Response(403)
+        return super().handle_request(request)
+
+
+def test_results_that_we_may_not_ask_for_are_counted_and_make_no_case(site: Site) -> None:
+    """Breach: every result of the hospital called missing because a permission was."""
+    receipt = WriteReceipt(assessment_id="1", versions=(ResourceVersion("RiskAssessment", "ra-1", "1"),), written=True)
+    case = site.ledger.request(_P1)
+    site.ledger.record(case, Delivered(receipt=receipt), site.gathered(case))
+    site.client.close()
+    site.client = FhirClient(site.server.base_url, transport=ResultsClosed(), limits=Limits(attempts=1))
+    assert site.night() == Reconciliation(name="2026-03-02", compared=3, unasked=1)
+    site.client.close()
+    site.open()
+    assert [found.what for found in site.night().found] == ["result-missing"]
+
+
+def test_who_waits_for_a_person_is_counted(site: Site) -> None:
+    """A record that is what it was and whose case ended as a dead letter is nobody's quiet night."""
+    case = site.ledger.request(_P2)
+    site.ledger.record(case, DeadLetter(reason="unsupported-peer", detail=""), site.gathered(case))
+    assert site.night() == Reconciliation(name="2026-03-02", compared=3, dead_letters=1)
+    site.put("Observation", "o-p2", "p2", note=[{"text": "1"}])
+    result = site.night()
+    assert (len(result.found), result.dead_letters) == (1, 0)  # a new look is asked for, and nobody has to act yet
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,20 @@ def test_a_case_is_settled_once(engine: Engine, ledger: Ledger) -> None:
     assert entry is not None
     assert (entry.state, entry.case_file, entry.settled) == ("delivered", "d" * 64, _NOW)
     assert entry.resources == ("RiskAssessment/ra-1/_history/1",)
-    assert ledger.find_assessment("a" * 32) == entry
+    assert ledger.find_deliveries("a" * 32) == (entry,)
+
+
+def test_an_assessment_is_found_by_its_newest_case_that_can_be_replayed(engine: Engine, ledger: Ledger) -> None:
+    """Breach: the first case that delivered it counted, decided under settings of then, or without a case file by now.
+
+    Three cases delivered it; that of the newest has no case file any more.
+    """
+    for file in ("d" * 64, "e" * 64, None):
+        case = ledger.request(_P1)
+        start(engine, ledger, case)
+        settle(engine, ledger, case, _DELIVERED, file)
+    assert [entry.revision for entry in ledger.find_deliveries("a" * 32)] == [2, 1, 3]
+    assert ledger.find_deliveries("b" * 32) == ()
 
 
 @pytest.mark.parametrize(
