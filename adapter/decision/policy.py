@@ -135,6 +135,7 @@ class Visit:
     """One follow-up activity, in months after surgery; every_months 0: once. least, most: its bounds.
 
     adapts: whether its interval may follow the patient's risk within them, where the policy adapts follow-up.
+    kept_at_high_risk: whether it then stays at most every_months unless the risk group is known to be lower.
     """
 
     code: str
@@ -148,6 +149,7 @@ class Visit:
     coding: Coding | None
     evidence: tuple[str, ...]
     adapts: bool
+    kept_at_high_risk: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -579,6 +581,7 @@ def _visit(row: VisitRow) -> Visit:
         coding=coding_of(row.code),
         evidence=row.evidence,
         adapts=row.adapts,
+        kept_at_high_risk=row.kept_at_high_risk,
     )
 
 

@@ -50,7 +50,9 @@ def propose(
         scope=decision.scope,
         risk_group=decision.risk_group,
         actions=decision.actions,
-        follow_up=() if closed is None and decision.scope is TriState.FALSE else schedule(timeline, policy, forecast),
+        follow_up=()
+        if closed is None and decision.scope is TriState.FALSE
+        else schedule(timeline, policy, forecast, decision.risk_group),
         reasons=(*decision.reasons, *assumptions),
         policy_version=policy.version,
         regimens=regimens_of(decision, findings, policy, timeline.landmark.time),

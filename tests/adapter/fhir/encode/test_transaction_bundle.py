@@ -265,7 +265,7 @@ def test_an_interval_that_follows_the_forecast_says_what_it_is() -> None:
         mode=OutputMode.DEMO,
     )
     detail = _details(_read(bundle, "CarePlan"))["FU-CLINIC-Y2"]
-    assert detail["scheduledTiming"]["repeat"]["period"] == 2
+    assert detail["scheduledTiming"]["repeat"]["period"] == 3
     assert "Research hypothesis" in detail["description"]
     assert "The table says every 4 months; the guideline allows 2 to 6." in detail["description"]
 
