@@ -2,8 +2,8 @@
 
 No trial shows that more visits prolong survival (clinical.md 2e): an interval that follows the patient's own risk is a
 research hypothesis, stays inside the guideline's bounds, costs no more visits than the table, and says what it is.
-Recurrence may be likeliest in any year, but a schedule that grows denser again with time, or that sees a patient at high
-risk less often than the table in the first two years, is one that no clinician would sign: neither is chosen.
+Recurrence may be likeliest in any year, but a schedule that grows denser again with time, or that sees a patient at
+high risk less often than the table in the first two years, is one that no clinician would sign: neither is chosen.
 """
 
 from __future__ import annotations
