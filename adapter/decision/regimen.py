@@ -75,7 +75,7 @@ def effect_words(effect: TrialEffect) -> str:
     points = f"{effect.difference:+.1f} ({effect.difference_low:+.1f} to {effect.difference_high:+.1f})"
     return (
         f"{words}; among that trial's patients, not this patient's expected gain: {points} percentage points at "
-        f"{effect.months} months, by when {effect.with_event:.1f} % of its control arm had the event ({effect.basis})."
+        f"{effect.months} months, by when {effect.with_event:.1f} % of the control arm had the event ({effect.basis})."
     )
 
 

@@ -10,6 +10,7 @@ from html import unescape
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
 from pypdf import PdfReader
@@ -21,6 +22,7 @@ from adapter.fhir.encode import AI_CONFIDENCE, FOLLOW_UP
 from adapter.page.html import as_html
 from adapter.page.pdf import as_pdf
 from adapter.page.view import Page, Point, page_of
+from inference.contract import ModelOutput
 from tests.fakes.assessments import assessment, complete_records
 from tests.fakes.postoperative import banded_curves
 from tests.fakes.vignettes import timeline_of, vignettes
@@ -119,6 +121,18 @@ def test_what_the_model_has_hardly_seen_is_left_open() -> None:
     assert usual.left_open.unusual == ""
     assert any("40.0 %" in text for text in usual.notes)
     assert not re.search(r"\d{4}-\d\d-\d\d", as_html(unusual))
+
+
+def test_what_holds_of_all_adapted_visits_is_said_once_below_them() -> None:
+    """That no more visits are asked for is a statement on their sum; a row says only that it is adapted."""
+    later = np.interp(np.arange(1, 21), [0, 4, 8, 20], [0.0, 0.01, 0.5, 0.5]).astype(np.float32)
+    nobody = np.zeros(20, dtype=np.float32)
+    output = ModelOutput(recurrence=later, death_without_recurrence=nobody, death=nobody)
+    shown = _shown(assessment(policy=complete_records(), output=output).content)
+    assert "no more than the table's" in shown.follow_up
+    assert unescape(as_html(shown)).count(shown.follow_up) == 1
+    assert _squeezed(_text_of(as_pdf(shown))).count(_squeezed(shown.follow_up)) == 1
+    assert sum("Research hypothesis" in visit.why for visit in shown.visits) > 1
 
 
 def test_a_long_assessment_is_still_one_sheet(page: Page) -> None:

@@ -208,7 +208,7 @@ def test_a_proposed_treatment_is_spelled_out() -> None:
     assert "66 Gy in 33 fractions; cisplatin 100 mg/m2 on days 1, 22, 43 with radiotherapy" in words
     assert "not this patient's expected gain: +10.0 (+3.6 to +15.4) percentage points at 36 months" in words
     assert (
-        "by when 42.3 % of its control arm had the event (EORTC-22931, radiotherapy arm: 40 % without it at 60" in words
+        "by when 42.3 % of the control arm had the event (EORTC-22931, radiotherapy arm: 40 % without it at 60" in words
     )
     assert "Start by 11 Apr 2026 to meet the target." in words
     assert "Competing mortality: Trial average, ZUMSTEG-2025" in words
