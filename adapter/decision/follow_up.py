@@ -2,6 +2,8 @@
 
 No trial shows that more visits prolong survival (clinical.md 2e): an interval that follows the patient's own risk is a
 research hypothesis, stays inside the guideline's bounds, costs no more visits than the table, and says what it is.
+Recurrence may be likeliest in any year, but a schedule that grows denser again with time, or that sees a patient at
+high risk less often than the table in the first two years, is one that no clinician would sign: neither is chosen.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
 from adapter.decision.policy import Policy, Visit
-from adapter.domain.plan import FollowUpVisit
+from adapter.domain.plan import FollowUpVisit, RiskGroup
 from adapter.domain.risk import Outcome, RiskForecast
 from adapter.domain.timeline import Timeline
 
 _DAYS_PER_MONTH = 365.25 / 12
+# Groups whose rows that are kept at high risk may widen; one that is not known is not taken for lower.
+_LOWER = frozenset({RiskGroup.INTERMEDIATE, RiskGroup.LOW})
 # Months from now and the fraction recurred by then, rising in both.
 Curve = Sequence[tuple[int, float]]
 
@@ -25,7 +29,7 @@ class Phase:
     """One stretch of follow-up with one interval; months from now.
 
     begun, last: the stretch, the first visit one interval after `begun`. every, planned: the table's interval and
-    number of visits. least, most: the guideline's bounds. mass: fraction whose recurrence is expected in it.
+    number of visits. least, most: the bounds its interval keeps. mass: fraction whose recurrence is expected in it.
     """
 
     begun: int
@@ -41,29 +45,37 @@ class Phase:
         return self.planned if every == self.every else (self.last - self.begun) // every
 
     def choices(self) -> tuple[int, ...]:
-        """The intervals the guideline allows that leave at least one visit; the table's own always does."""
+        """The intervals within the bounds that leave at least one visit; the table's own always does."""
         return tuple(every for every in range(self.least, self.most + 1) if self.visits(every) > 0)
 
 
-def schedule(timeline: Timeline, policy: Policy, forecast: RiskForecast | None = None) -> tuple[FollowUpVisit, ...]:
+def schedule(
+    timeline: Timeline,
+    policy: Policy,
+    forecast: RiskForecast | None = None,
+    group: RiskGroup = RiskGroup.UNKNOWN,
+) -> tuple[FollowUpVisit, ...]:
     """Return what is due after the landmark; what is past is left out.
 
     forecast: with one, and where the site's policy says so, the intervals of the rows that may adapt follow it.
+    group: at high risk, and where it is not known, the rows that are kept then never widen beyond the table.
     """
     elapsed = int((timeline.landmark.time - timeline.index_surgery.performed.latest).days / _DAYS_PER_MONTH)
-    return schedule_at(elapsed, policy, None if forecast is None else _recurrence_curve(forecast))
+    return schedule_at(elapsed, policy, None if forecast is None else _recurrence_curve(forecast), group)
 
 
-def schedule_at(elapsed: int, policy: Policy, curve: Curve | None) -> tuple[FollowUpVisit, ...]:
+def schedule_at(
+    elapsed: int, policy: Policy, curve: Curve | None, group: RiskGroup = RiskGroup.UNKNOWN
+) -> tuple[FollowUpVisit, ...]:
     """Return what is due so many whole months after surgery.
 
-    curve: None where nothing is forecast, or nothing is to follow it.
+    curve: None where nothing is forecast, or nothing is to follow it. group: as in `schedule`.
     """
     due = [(row, _from_now(row, elapsed)) for row in policy.visits if _next_month(row, elapsed) <= row.last_month]
     if curve is None or not policy.adapts_follow_up:
         return tuple(visit for _, visit in due)
     adapting = [(row, visit) for row, visit in due if row.adapts]
-    phases = [_phase(row, visit, curve) for row, visit in adapting]
+    phases = [_phase(row, visit, curve, group) for row, visit in adapting]
     chosen = dict(zip((row.code for row, _ in adapting), intervals(phases), strict=True))
     return tuple(_at_interval(visit, chosen.get(row.code, row.every_months)) for row, visit in due)
 
@@ -72,12 +84,16 @@ def intervals(phases: Sequence[Phase]) -> tuple[int, ...]:
     """Choose each phase's interval, months, for the least expected delay with no more visits than the table has.
 
     A recurrence is found at the next visit, so within a phase it waits half an interval on average. Every choice
-    within the bounds is tried; where two are equal, the table's own wins, then the one with fewer visits.
+    within the bounds whose intervals never shorten with time is tried, and the table's own whatever it is; where two
+    are equal, the table's own wins, then the one with fewer visits. phases: in order of time.
     """
     budget = sum(phase.planned for phase in phases)
-    choices = product(*(phase.choices() for phase in phases))
-    affordable = [choice for choice in choices if _visits(phases, choice) <= budget]
     table = tuple(phase.every for phase in phases)
+    choices = [
+        table,
+        *(choice for choice in product(*(phase.choices() for phase in phases)) if _never_shortens(choice)),
+    ]
+    affordable = [choice for choice in choices if _visits(phases, choice) <= budget]
     return min(affordable, key=lambda choice: (_delay(phases, choice), choice != table, _visits(phases, choice)))
 
 
@@ -102,6 +118,10 @@ def _months(visit: FollowUpVisit) -> range:
     return range(visit.first_month, visit.last_month + 1, visit.every_months or visit.last_month)
 
 
+def _never_shortens(choice: Sequence[int]) -> bool:
+    return all(earlier <= later for earlier, later in pairwise(choice))
+
+
 def _visits(phases: Iterable[Phase], choice: Iterable[int]) -> int:
     return sum(phase.visits(every) for phase, every in zip(phases, choice, strict=True))
 
@@ -110,7 +130,7 @@ def _delay(phases: Iterable[Phase], choice: Iterable[int]) -> float:
     return sum(phase.mass * every / 2 for phase, every in zip(phases, choice, strict=True))
 
 
-def _phase(row: Visit, visit: FollowUpVisit, curve: Curve) -> Phase:
+def _phase(row: Visit, visit: FollowUpVisit, curve: Curve, group: RiskGroup) -> Phase:
     begun = _begun(visit)
     return Phase(
         begun=begun,
@@ -118,7 +138,7 @@ def _phase(row: Visit, visit: FollowUpVisit, curve: Curve) -> Phase:
         every=row.every_months,
         planned=len(_months(visit)),
         least=row.least,
-        most=row.most,
+        most=row.every_months if row.kept_at_high_risk and group not in _LOWER else row.most,
         mass=_cumulated(curve, visit.last_month) - _cumulated(curve, begun),
     )
 

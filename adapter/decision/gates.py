@@ -127,7 +127,7 @@ def walk_gates(
         (Gate.GUIDELINE, _guideline(decision, allowed, policy)),
         (Gate.COMPLETENESS, _completeness(findings, policy, forecast, quarantined)),
         (Gate.DISTRIBUTION, _distribution(forecast, policy.gates)),
-        (Gate.OVERLAP, _overlap(ground, allowed, policy.gates)),
+        (Gate.OVERLAP, _overlap(ground, allowed, policy)),
         (Gate.BENEFIT, _benefit(ground, allowed, policy.gates)),
     )
     outcomes: list[GateOutcome] = []
@@ -232,7 +232,7 @@ def _distribution(forecast: RiskForecast | None, limits: GateLimits) -> Iterator
         yield _Stop(
             "distribution-not-given",
             "The model does not say whether the patient resembles those it learnt from.",
-            "A model version with an out-of-distribution score.",
+            "Nothing in this record; only a model that says so.",
         )
     elif typicality < limits.least_typicality:
         yield _Stop(
@@ -242,14 +242,15 @@ def _distribution(forecast: RiskForecast | None, limits: GateLimits) -> Iterator
         )
 
 
-def _overlap(ground: ModelSupport, allowed: tuple[str, ...], limits: GateLimits) -> Iterator[_Stop]:
-    known = ground.overlap or {}
+def _overlap(ground: ModelSupport, allowed: tuple[str, ...], policy: Policy) -> Iterator[_Stop]:
+    known, limits = ground.overlap or {}, policy.gates
     unsaid = [action for action in allowed if action not in known]
     if unsaid:
         yield _Stop(
             "overlap-not-given",
-            f"The model does not say how many patients like this one received {', '.join(unsaid)}.",
-            "A model version with propensities for every action.",
+            "This model does not compare treatments: it was not told how many patients like this one received which "
+            f"({_titles(unsaid, policy)}).",
+            "Nothing in this record; rules and forecast stand without a comparison.",
         )
     thin = [
         action
@@ -263,9 +264,13 @@ def _overlap(ground: ModelSupport, allowed: tuple[str, ...], limits: GateLimits)
     if thin:
         yield _Stop(
             "no-overlap",
-            f"Too few patients like this one received {', '.join(thin)} to compare.",
-            "More patients with those treatments in the model's training data.",
+            f"Too few patients like this one received one of these to compare them: {_titles(thin, policy)}.",
+            "Nothing in this record; only a model trained on more patients with those treatments.",
         )
+
+
+def _titles(actions: Iterable[str], policy: Policy) -> str:
+    return "; ".join(policy.action(action).title for action in actions)
 
 
 def _benefit(ground: ModelSupport, allowed: tuple[str, ...], limits: GateLimits) -> Iterator[_Stop]:
@@ -273,7 +278,7 @@ def _benefit(ground: ModelSupport, allowed: tuple[str, ...], limits: GateLimits)
         yield _Stop(
             "benefit-not-given",
             "The model gives no difference between treatments with an interval.",
-            "A model version with a validated causal estimate.",
+            "Nothing in this record; only a model whose comparison of treatments was validated.",
         )
     elif not any(_clear(benefit, limits) for benefit in _among(ground.benefits, allowed)):
         yield _Stop(

@@ -40,6 +40,7 @@ DERIVED: Mapping[str, frozenset[str]] = {
 }
 
 _MAX_NESTING = 32
+_BEFORE_SURGERY = "preoperative:"  # how a model's contract names the last value before surgery
 _ASKED_FOR = {"distant_metastasis": "cM"}  # what a rule reads and what it is computed from
 
 
@@ -135,6 +136,7 @@ class Visit:
     """One follow-up activity, in months after surgery; every_months 0: once. least, most: its bounds.
 
     adapts: whether its interval may follow the patient's risk within them, where the policy adapts follow-up.
+    kept_at_high_risk: whether it then stays at most every_months unless the risk group is known to be lower.
     """
 
     code: str
@@ -148,6 +150,7 @@ class Visit:
     coding: Coding | None
     evidence: tuple[str, ...]
     adapts: bool
+    kept_at_high_risk: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,12 +195,14 @@ class Effect:
 class GateLimits:
     """What a model must reach before it may set treatments apart (model.md, order of gates).
 
-    least_typicality: fraction of training patients at least as unusual. least_propensity: fraction of patients like
-    this one who received the action. least_sample: their effective number. benefit_points: percentage points of
-    recurrence-free survival at three years. most_missing: model inputs.
+    least_typicality: fraction of training patients at least as unusual; below unusual_typicality the reader is warned
+    and nothing stops. least_propensity: fraction of patients like this one who received the action. least_sample:
+    their effective number. benefit_points: percentage points of recurrence-free survival at three years. most_missing:
+    model inputs.
     """
 
     least_typicality: float
+    unusual_typicality: float
     least_propensity: float
     least_sample: float
     benefit_points: float
@@ -247,6 +252,8 @@ class Policy:
 
     def asked_for(self, feature: str) -> str:
         """How a clinician is asked for a feature, also for one that is computed, or that the model alone reads."""
+        if feature.startswith(_BEFORE_SURGERY):
+            return f"{self.asked_for(feature.removeprefix(_BEFORE_SURGERY))} before surgery"
         name = _ASKED_FOR.get(feature, feature)
         return self.features[name].title if name in self.features else in_words(name)
 
@@ -323,6 +330,7 @@ class _Compiler:
             effects={row.id: _effect(row) for row in self._tables.evidence.effect},
             gates=GateLimits(
                 least_typicality=self._threshold("least_typicality", "[gates]"),
+                unusual_typicality=self._threshold("unusual_typicality", "[gates]"),
                 least_propensity=self._threshold("least_propensity", "[gates]"),
                 least_sample=self._threshold("least_effective_sample", "[gates]"),
                 benefit_points=self._threshold("benefit_points", "[gates]"),
@@ -579,6 +587,7 @@ def _visit(row: VisitRow) -> Visit:
         coding=coding_of(row.code),
         evidence=row.evidence,
         adapts=row.adapts,
+        kept_at_high_risk=row.kept_at_high_risk,
     )
 
 

@@ -22,7 +22,9 @@ from adapter.domain.risk import RiskForecast
 from adapter.domain.timeline import Timeline
 from adapter.domain.tristate import TriState
 
-__all__ = ["Decision", "decide", "evaluate_features", "policy_table", "propose", "summary"]
+__all__ = ["ASSUMED", "Decision", "decide", "evaluate_features", "policy_table", "propose", "summary"]
+
+ASSUMED = "ASSUMED-"  # how the code of a reason begins for which nothing is on record
 
 _TUMOUR_BOARD = "MDT"
 
@@ -40,7 +42,7 @@ def propose(
     closed = _adjuvant_question_closed(timeline, policy)
     decision = decide(findings, policy) if closed is None else _closed_decision(closed, policy)
     assumptions = tuple(
-        RuleReason(code=f"ASSUMED-{assumption.feature}", sentence=assumption.sentence)
+        RuleReason(code=f"{ASSUMED}{assumption.feature}", sentence=assumption.sentence)
         for assumption in assumed(findings, policy)
     )
     walk = walk_gates(decision, findings, policy, forecast=forecast, quarantined=timeline.quarantined, support=support)
@@ -50,7 +52,9 @@ def propose(
         scope=decision.scope,
         risk_group=decision.risk_group,
         actions=decision.actions,
-        follow_up=() if closed is None and decision.scope is TriState.FALSE else schedule(timeline, policy, forecast),
+        follow_up=()
+        if closed is None and decision.scope is TriState.FALSE
+        else schedule(timeline, policy, forecast, decision.risk_group),
         reasons=(*decision.reasons, *assumptions),
         policy_version=policy.version,
         regimens=regimens_of(decision, findings, policy, timeline.landmark.time),

@@ -73,7 +73,10 @@ def effect_words(effect: TrialEffect) -> str:
     if effect.difference is None or effect.difference_low is None or effect.difference_high is None:
         return f"{words}; no difference at {effect.months} months can be stated: {effect.basis}."
     points = f"{effect.difference:+.1f} ({effect.difference_low:+.1f} to {effect.difference_high:+.1f})"
-    return f"{words}; expected difference at {effect.months} months {points} percentage points: {effect.basis}."
+    return (
+        f"{words}; among that trial's patients, not this patient's expected gain: {points} percentage points at "
+        f"{effect.months} months, by when {effect.with_event:.1f} % of the control arm had the event ({effect.basis})."
+    )
 
 
 def trial_effect(effect: Effect) -> TrialEffect:
@@ -95,9 +98,10 @@ def trial_effect(effect: Effect) -> TrialEffect:
         high=effect.high,
         level=effect.level,
         months=MONTHS,
-        difference=spread[0] if spread else None,
-        difference_low=spread[1] if spread else None,
-        difference_high=spread[2] if spread else None,
+        with_event=100 - spread[0] if spread else None,
+        difference=spread[1] if spread else None,
+        difference_low=spread[2] if spread else None,
+        difference_high=spread[3] if spread else None,
         basis=_basis(effect),
     )
 
@@ -153,25 +157,23 @@ def _competing(effects: Iterable[Effect]) -> Iterable[str]:
             )
 
 
-def _differences(effect: Effect) -> tuple[float, float, float] | None:
-    """Percentage points at the ratio, at its worse end and at its better end."""
+def _differences(effect: Effect) -> tuple[float, float, float, float] | None:
+    """The control arm's rate in percent, then percentage points at the ratio, at its worse and at its better end."""
     if effect.control_percent is None or effect.control_months is None or effect.cause:
         return None
     control = (effect.control_percent / 100) ** (MONTHS / effect.control_months)
     at_ratio, worse, better = (
         100 * (control**ratio - control) for ratio in (effect.hazard_ratio, effect.high, effect.low)
     )
-    return at_ratio, worse, better
+    return 100 * control, at_ratio, worse, better
 
 
 def _basis(effect: Effect) -> str:
     if effect.control_percent is None:
         return "the control arm's rate is not on file"
-    moved = (
-        "" if effect.control_months == MONTHS else f", moved from {effect.control_months} months by a constant hazard"
-    )
-    control = f"control {effect.control_percent:g} % ({effect.control_evidence}, {effect.control_arm})"
-    return f"{control}{moved}, proportional hazards"
+    moved = "" if effect.control_months == MONTHS else f", moved to {MONTHS} by a constant hazard"
+    control = f"{effect.control_evidence}, {effect.control_arm}: {effect.control_percent:g} % without it"
+    return f"{control} at {effect.control_months} months{moved}; proportional hazards"
 
 
 def _listed(days: list[int]) -> str:

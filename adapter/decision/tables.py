@@ -271,7 +271,8 @@ class RegimensTable(_Row, frozen=True, kw_only=True):
 class VisitRow(_Row, frozen=True, kw_only=True):
     """One follow-up activity, months after surgery. least, most: the guideline's bounds on every_months.
 
-    adapts: whether a site that adapts follow-up to risk may move the interval within its bounds.
+    adapts: whether a site that adapts follow-up to risk may move the interval within its bounds. kept_at_high_risk:
+    whether it then never becomes wider than every_months for a patient at high risk.
     """
 
     id: str
@@ -285,6 +286,7 @@ class VisitRow(_Row, frozen=True, kw_only=True):
     evidence: tuple[str, ...]
     code: CodeRow | None = None
     adapts: bool = False
+    kept_at_high_risk: bool = False
 
 
 class FollowUpTable(_Row, frozen=True, kw_only=True):

@@ -85,8 +85,8 @@ class TrialEffect:
     """What randomised patients gained on average; never a prediction for this one.
 
     hazard_ratio, low, high: as published, `level` percent interval. difference, difference_low, difference_high:
-    percentage points of patients without the event at `months`, None where the trial gives no rate to start from;
-    basis says how they were found.
+    percentage points of patients without the event at `months`, by when `with_event` percent of the control arm had it;
+    None where the trial gives no rate to start from; basis says how they were found.
     """
 
     code: str
@@ -99,6 +99,7 @@ class TrialEffect:
     high: float
     level: float
     months: int
+    with_event: float | None
     difference: float | None
     difference_low: float | None
     difference_high: float | None

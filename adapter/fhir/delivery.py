@@ -35,7 +35,20 @@ _CODES = frozenset(
     }
 )
 _TEXTS = frozenset(
-    {"method", "prognosis", "plan", "limits", "review", "effects", "adapted", "drivers", "task", "board", "abstained"}
+    {
+        "method",
+        "prognosis",
+        "plan",
+        "limits",
+        "review",
+        "effects",
+        "adapted",
+        "adapted_all",
+        "drivers",
+        "task",
+        "board",
+        "abstained",
+    }
 )
 
 

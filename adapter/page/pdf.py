@@ -72,6 +72,8 @@ def _height(content: Iterable[Flowable], width: float) -> float:
 def _content(page: Page, width: float) -> Iterator[Flowable]:
     yield _words("Postoperative assessment", _TITLE)
     yield _words(f"{page.patient}, landmark {page.landmark}", _BODY)
+    if page.basis:
+        yield _words(page.basis, _BODY)
     if page.banner:
         yield _words(page.banner, _BANNER)
     if page.superseded:
@@ -79,13 +81,15 @@ def _content(page: Page, width: float) -> Iterator[Flowable]:
     yield _words(page.headline, _HEAD)
     yield _words(page.plan, _BODY)
     yield from _left_open(page.left_open)
-    yield _words("Forecast", _SECTION)
+    yield _words(f"Forecast{page.ranged}", _SECTION)
     yield _beside(draw(page.curves), _numbers(page), width)
     yield _words("What the rules allow (draft, for a clinician to decide)", _SECTION)
     yield _table([(_verdict(one.verdict), _both(one.title, one.why)) for one in page.treatments], (0.13, 0.87), width)
     yield _words("Follow-up", _SECTION)
     rows = [(_words(one.title), _words(one.when), _words(one.why, _SMALL)) for one in page.visits]
     yield _table(rows, (0.36, 0.3, 0.34), width)
+    if page.follow_up:
+        yield _words(page.follow_up, _SMALL)
     yield _words("Why, and what was missing", _SECTION)
     yield from (_words(text, _SMALL) for text in (*page.notes, *page.reasons))
     yield Spacer(0, 4)
@@ -102,6 +106,8 @@ def _left_open(left_open: Open) -> Iterator[Flowable]:
         yield _words(f"{left_open.stop} (severity {left_open.severity})", _BODY)
     if left_open.settles:
         yield _words(f"Would settle it: {left_open.settles}", _BODY)
+    if left_open.unusual:
+        yield _words(f"Unusual patient: {left_open.unusual}", _BODY)
     if left_open.review:
         yield _words(left_open.review, _BODY)
 

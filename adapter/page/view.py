@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
 from adapter.errors import MalformedResource
+from adapter.fhir.encode import BASIS, FOLLOW_UP, RANGE, UNUSUAL, day_in_words
 from adapter.page import delivered
 from adapter.page.delivered import CarePlan, Detail, Device, Parts, Prediction, Reference, Text, Timing
 
 _FOLLOW_UP, _RESOLVE = "FU-", " To resolve: "
+_SET_APART = (BASIS, UNUSUAL, RANGE, FOLLOW_UP)  # openings of what has its own place
 _HEADLINE_YEARS = 3
 _UNITS = {"d": "day", "wk": "week", "mo": "month", "a": "year"}
 
@@ -67,30 +69,35 @@ class Open:
     """What is left to do. stop: why the assessment stopped, empty where nothing did; severity: of the stop.
 
     settles: what would settle it: the findings whose absence left a rule open, by name, or else the gate's own words.
+    unusual: that the model has hardly seen such a patient, empty where it has.
     review: who is asked to look, until when.
     """
 
     stop: str
     severity: str
     settles: str
+    unusual: str
     review: str
 
     @property
     def anything(self) -> bool:
         """Whether there is something to say; nothing in assessments stored by earlier versions."""
-        return bool(self.stop or self.settles or self.review)
+        return bool(self.stop or self.settles or self.unusual or self.review)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Everything one page says. banner: how far to trust it, never empty; notes: as delivered.
+    """Everything one page says, each thing once. banner: how far to trust it, never empty.
 
-    superseded: that a newer assessment stands instead of this one, empty where none does.
+    superseded: that a newer assessment stands instead of this one, empty where none does. basis: the findings by which
+    the case is known again; follow_up: what holds of the visits together; both empty in assessments stored by earlier
+    versions. notes, reasons: as delivered, but for what stands elsewhere on the page.
     """
 
     assessment: str
     patient: str
     landmark: str
+    basis: str
     banner: str
     superseded: str
     left_open: Open
@@ -99,11 +106,18 @@ class Page:
     curves: tuple[Curve, ...]
     treatments: tuple[Treatment, ...]
     visits: tuple[Visit, ...]
+    follow_up: str
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
     sources: tuple[str, ...]
     model: str
     policy: str
+
+    @property
+    def ranged(self) -> str:
+        """What the ranges beside the numbers are, to go on a heading; empty where there are none."""
+        banded = any(point.band for curve in self.curves for point in curve.points)
+        return ", with the range (10 to 90 %) of models refitted on resampled patients" if banded else ""
 
 
 def page_of(content: bytes, *, systems: Mapping[str, str], newer: str | None = None) -> Page:
@@ -117,20 +131,25 @@ def page_of(content: bytes, *, systems: Mapping[str, str], newer: str | None = N
     curves = _curves(risk.prediction)
     details = [activity.detail for activity in plan.activity]
     visits = [detail for detail in details if _is_follow_up(detail, systems["action"])]
+    notes, reasons = _texts(risk.note), _texts(plan.note)
+    left_open, banner = _left_open(parts), _banner(parts, systems["mode"])
+    elsewhere = {banner, parts.issue.detail if parts.issue else ""}
     return Page(
         assessment=risk.id,
         patient=risk.subject.reference,
         landmark=_day(risk.occurrence_date_time),
-        banner=_banner(parts, systems["mode"]),
+        basis=_told(notes, BASIS),
+        banner=banner,
         superseded=f"Superseded: assessment ra-{newer} is newer and stands instead of this one." if newer else "",
-        left_open=_left_open(parts),
+        left_open=left_open,
         headline=_headline(curves),
         plan=plan.description,
         curves=curves,
         treatments=tuple(_treatment(detail) for detail in details if detail not in visits),
         visits=tuple(map(_visit, visits)),
-        reasons=_texts(plan.note),
-        notes=_texts(risk.note),
+        follow_up=_told(reasons, FOLLOW_UP),
+        reasons=_small_print(reasons, {*elsewhere, *notes}),
+        notes=_small_print(notes, elsewhere),
         sources=tuple(_named(entity.what) for entity in provenance.entity),
         model=_model(device),
         policy=_policy(plan),
@@ -151,6 +170,7 @@ def _left_open(parts: Parts) -> Open:
         stop=stop,
         severity=parts.issue.severity if parts.issue else "",
         settles=", ".join(code.display or code.code for code in asked) or resolve,
+        unusual=_told(_texts(parts.risk.note), UNUSUAL),
         review=f"{task.description} By {_day(task.restriction.period.end)}." if task else "",
     )
 
@@ -214,12 +234,22 @@ def _rhythm(timing: Timing) -> str:
 
 
 def _day(text: str) -> str:
-    day = date.fromisoformat(text[:10])
-    return f"{day.day} {day:%b %Y}"
+    return day_in_words(date.fromisoformat(text[:10]))
 
 
 def _texts(notes: Iterable[Text]) -> tuple[str, ...]:
     return tuple(note.text for note in notes)
+
+
+def _told(texts: Iterable[str], opening: str) -> str:
+    """The sentence that begins so, its opening taken off; empty where there is none."""
+    told = next((text.removeprefix(opening) for text in texts if text.startswith(opening)), "")
+    return told[:1].upper() + told[1:]
+
+
+def _small_print(texts: Iterable[str], elsewhere: Collection[str]) -> tuple[str, ...]:
+    """What stands nowhere else on the page, each sentence once. The table has the ranges."""
+    return tuple(text for text in dict.fromkeys(texts) if text not in elsewhere and not text.startswith(_SET_APART))
 
 
 def _named(what: Reference) -> str:

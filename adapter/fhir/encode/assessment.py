@@ -45,3 +45,8 @@ class Assessment(Statement):
             ),
             None,
         )
+
+
+def stop_words(stop: GateOutcome) -> str:
+    """Why the comparison of treatments stopped, and what would settle it."""
+    return f"{stop.sentence} To resolve: {stop.resolve}"

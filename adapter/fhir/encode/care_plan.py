@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC
 
 from adapter.decision.policy import Action, Coding, Policy, Visit
+from adapter.decision.propose import ASSUMED
 from adapter.decision.regimen import MONTHS, dose_words, drug_words, effect_words, effects_of
 from adapter.domain.plan import (
     ActionVerdict,
     FollowUpVisit,
-    GateOutcome,
-    GateState,
+    Gate,
     RuleReason,
     Timing,
     TreatmentRegimen,
     Verdict,
 )
 from adapter.domain.risk import Outcome
-from adapter.fhir.encode.assessment import Assessment
-from adapter.fhir.encode.writing import instant, months_later, to_percent, versioned, without_empty
+from adapter.fhir.encode.assessment import Assessment, stop_words
+from adapter.fhir.encode.openings import FOLLOW_UP
+from adapter.fhir.encode.writing import day_in_words, instant, months_later, to_percent, versioned, without_empty
 from adapter.fhir.entries import Json
 
 _REASON_TYPES = frozenset({"Condition", "Observation", "DiagnosticReport", "DocumentReference"})
@@ -28,6 +30,14 @@ _TIMING_WORDS = {
     Timing.TARGET_PASSED: "The 6 weeks from surgery to radiotherapy are over.",
     Timing.LATE: "More than 12 weeks have passed since surgery.",
     Timing.UNKNOWN: "The time since surgery is not known.",
+}
+_GATE_WORDS = {
+    Gate.SCOPE: "the rules cover the patient",
+    Gate.GUIDELINE: "the guideline leaves a choice",
+    Gate.COMPLETENESS: "inputs complete and readable",
+    Gate.DISTRIBUTION: "patients like this one in the training data",
+    Gate.OVERLAP: "enough of them with each treatment",
+    Gate.BENEFIT: "a clear benefit",
 }
 
 
@@ -84,19 +94,42 @@ def cited(assessment: Assessment) -> frozenset[str]:
 
 
 def _sentences(assessment: Assessment) -> Iterable[str]:
-    proposal, policy = assessment.proposal, assessment.policy
+    proposal = assessment.proposal
     yield assessment.delivery.labels[assessment.mode]
     yield assessment.delivery.texts["review"]
     yield from (_sentence(reason) for reason in proposal.reasons)
-    yield from (_gate_words(outcome) for outcome in proposal.gates)
+    if proposal.gates:
+        states = "; ".join(f"{_GATE_WORDS[one.gate]}: {one.state.value.replace('-', ' ')}" for one in proposal.gates)
+        yield f"Asked in turn before treatments are compared: {states}."
+    if (stop := assessment.stop) is not None:
+        yield stop_words(stop)
     yield from _prediction_sentences(assessment)
-    for entry in proposal.actions:
-        if entry.verdict not in _PROPOSED:
-            action = policy.action(entry.action)
-            words = " ".join((*(reason.sentence for reason in entry.reasons), *_uncertain_effects(entry, assessment)))
-            yield f"{action.title} ({entry.action}): {entry.verdict.value.replace('_', ' ')}. {words}"
+    yield from _not_proposed(assessment)
+    if any(visit.adapted for visit in proposal.follow_up):
+        yield f"{FOLLOW_UP}{assessment.delivery.texts['adapted_all']}"
     if unverified := _unverified(assessment):
-        yield f"Codes whose meaning still has to be verified: {', '.join(unverified)}."
+        yield f"Codes whose meaning still has to be verified: {'; '.join(unverified)}."
+
+
+def _not_proposed(assessment: Assessment) -> Iterable[str]:
+    """Each verdict once with all treatments that have it for the same reasons; what was said above is not repeated."""
+    titles: dict[tuple[Verdict, str], list[str]] = {}
+    for entry in assessment.proposal.actions:
+        if entry.verdict not in _PROPOSED:
+            own = (reason.sentence for reason in entry.reasons if not _said_of_the_whole(reason, assessment))
+            words = " ".join((*own, *_uncertain_effects(entry, assessment))) or "The reason stands above."
+            titles.setdefault((entry.verdict, words), []).append(assessment.policy.action(entry.action).title)
+    for (verdict, words), named in titles.items():
+        yield f"{verdict.value.replace('_', ' ').capitalize()}: {'; '.join(named)}. {words}"
+
+
+def _said_of_the_whole(reason: RuleReason, assessment: Assessment) -> bool:
+    """Whether the proposal's own reasons say it, or miss all that it misses."""
+    reasons = assessment.proposal.reasons
+    lacking = {feature for one in reasons for feature in one.missing}
+    return reason.sentence in {one.sentence for one in reasons} or bool(
+        reason.missing and lacking.issuperset(reason.missing)
+    )
 
 
 def _uncertain_effects(entry: ActionVerdict, assessment: Assessment) -> Iterable[str]:
@@ -122,18 +155,15 @@ def _unverified(assessment: Assessment) -> list[str]:
     policy, proposal = assessment.policy, assessment.proposal
     rows: list[Action | Visit] = [policy.action(entry.action) for entry in proposal.actions]
     rows += [policy.visit(visit.activity) for visit in proposal.follow_up]
-    return sorted({row.coding.code for row in rows if row.coding and not row.coding.verified})
-
-
-def _gate_words(outcome: GateOutcome) -> str:
-    if outcome.state is not GateState.STOPPED:
-        return f"Gate {outcome.gate.value}: {outcome.state.value.replace('-', ' ')}."
-    return f"Gate {outcome.gate.value}: stopped, {outcome.code}. {outcome.sentence} To resolve: {outcome.resolve}"
+    unverified = (row.coding for row in rows if row.coding and not row.coding.verified)
+    return sorted({f"{coding.code} {coding.display or ''}".strip() for coding in unverified})
 
 
 def _sentence(reason: RuleReason) -> str:
-    evidence = f" [{', '.join(reason.evidence)}]" if reason.evidence else ""
-    return f"{reason.code}: {reason.sentence}{evidence}"
+    """The sentence first; the rule's id, and what it rests on, are for whoever looks them up."""
+    if reason.code.startswith(ASSUMED):
+        return f"Assumed: {reason.sentence}"
+    return f"{reason.sentence} [{', '.join((f'rule {reason.code}', *reason.evidence))}]"
 
 
 # ---- treatments
@@ -160,7 +190,7 @@ def _treatment(entry: ActionVerdict, assessment: Assessment) -> Json:
             "status": "not-started",
             "doNotPerform": entry.verdict is Verdict.CONTRAINDICATED,
             **_start_window(regimen, assessment),
-            "description": _verdict_words(entry, action, regimen, assessment.policy),
+            "description": _verdict_words(entry, action, regimen, assessment),
         }
     )
 
@@ -172,11 +202,21 @@ def _start_window(regimen: TreatmentRegimen | None, assessment: Assessment) -> J
     return {"scheduledPeriod": {"start": assessment.landmark, "end": instant(regimen.start_by)}}
 
 
-def _verdict_words(entry: ActionVerdict, action: Action, regimen: TreatmentRegimen | None, policy: Policy) -> str:
-    words = " ".join(reason.sentence for reason in entry.reasons)
+def _verdict_words(
+    entry: ActionVerdict, action: Action, regimen: TreatmentRegimen | None, assessment: Assessment
+) -> str:
+    words = " ".join(_reason_words(entry, assessment))
     evidence = f" Evidence: {', '.join(action.evidence)}." if action.evidence else ""
-    spelled = "" if regimen is None else f" {' '.join(_regimen_words(regimen, policy))}"
+    spelled = "" if regimen is None else f" {' '.join(_regimen_words(regimen, assessment.policy))}"
     return f"{entry.verdict.value}: {words} {action.regimen}{evidence}{spelled}"
+
+
+def _reason_words(entry: ActionVerdict, assessment: Assessment) -> Iterable[str]:
+    """The reasons; findings that the whole proposal lacks are named in its notes, and not again here."""
+    shared = [reason for reason in entry.reasons if reason.missing and _said_of_the_whole(reason, assessment)]
+    if shared:
+        yield "The rules cannot decide without the findings that are missing."
+    yield from (reason.sentence for reason in entry.reasons if reason not in shared)
 
 
 def _regimen_words(regimen: TreatmentRegimen, policy: Policy) -> Iterable[str]:
@@ -186,7 +226,9 @@ def _regimen_words(regimen: TreatmentRegimen, policy: Policy) -> Iterable[str]:
     if parts:
         yield f"Prescription: {'; '.join(parts)}."
     if regimen.start_by is not None:
-        yield f"{_TIMING_WORDS[regimen.timing]} Start by {instant(regimen.start_by)[:10]} to meet the target."
+        yield _TIMING_WORDS[regimen.timing]
+        if regimen.timing is Timing.ON_TIME:
+            yield f"Start by {day_in_words(regimen.start_by.astimezone(UTC).date())} to meet the target."
     if regimen.alternatives:
         yield f"Also proposed by the rules: {'; '.join(policy.action(code).title for code in regimen.alternatives)}."
     for effect in regimen.effects:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from adapter.domain.ids import ResourceVersion
 from adapter.domain.plan import GateOutcome
 from adapter.fhir.delivery import IssueWording
-from adapter.fhir.encode.assessment import Assessment
+from adapter.fhir.encode.assessment import Assessment, stop_words
 from adapter.fhir.encode.writing import versioned, without_empty
 from adapter.fhir.entries import Json
 
@@ -40,7 +40,7 @@ def _written(stop: GateOutcome, wording: IssueWording, severity: str, assessment
             "author": assessment.by_device,
             "implicated": [assessment.risk_assessment, assessment.care_plan],
             "evidence": [{"detail": [versioned(source)]} for source in _sources(assessment)],
-            "detail": f"{stop.sentence} To resolve: {stop.resolve}",
+            "detail": stop_words(stop),
         }
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adapter.fhir.encode.assessment import Assessment
+from adapter.fhir.encode.assessment import Assessment, stop_words
 from adapter.fhir.encode.writing import without_empty
 from adapter.fhir.entries import Json
 
@@ -38,7 +38,7 @@ def missing_features(assessment: Assessment) -> tuple[str, ...]:
 def _sentences(assessment: Assessment) -> Iterable[str]:
     yield assessment.delivery.labels[assessment.mode]
     if (stop := assessment.stop) is not None:
-        yield f"{stop.sentence} To resolve: {stop.resolve}"
+        yield stop_words(stop)
 
 
 def _requirement(feature: str, assessment: Assessment) -> Json:

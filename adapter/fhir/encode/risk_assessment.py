@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from adapter.domain.risk import CumulativeIncidence, Drivers, Outcome
+from adapter.features.assemble import IMAGE
 from adapter.fhir.encode.assessment import Assessment
+from adapter.fhir.encode.openings import BASIS, RANGE, UNUSUAL
 from adapter.fhir.encode.writing import instant, months_later, to_percent, to_points, versioned, without_empty
 from adapter.fhir.entries import Json
 
@@ -68,20 +70,49 @@ def _sentences(assessment: Assessment) -> Iterable[str]:
     """Say how far the numbers carry, what was missing, and what was read but not used."""
     forecast, delivery, account = assessment.forecast, assessment.delivery, assessment.account
     yield delivery.labels[assessment.mode]
+    if account.basis:
+        yield f"{BASIS}{account.basis}."
     yield delivery.texts["limits"]
     yield f"Model trained on {forecast.model.training_data} data."
     if forecast.drivers is not None:
         yield delivery.texts["drivers"]
     if forecast.typicality is not None:
-        unusual = to_percent(forecast.typicality)
-        yield f"Patients in the training data whose findings are at least as unusual: {unusual} %."
+        yield _likeness(forecast.typicality, assessment)
     if banded := [_band_in_words(one, assessment) for one in forecast.incidences if one.low is not None]:
-        yield f"Range of models refitted on resampled patients, 10 to 90 %: {'; '.join(banded)}."
-    missing = ", ".join(forecast.missing) or "none"
+        yield f"{RANGE}{'; '.join(banded)}."
+    missing = ", ".join(map(assessment.policy.asked_for, forecast.missing)) or "none"
     yield f"Model inputs not known at the landmark: {missing}."
     unused = ", ".join(f"{reason} {count}" for reason, count in account.quarantined) or "none"
     yield f"Entries read and not used, by reason: {unused}."
-    yield f"Image series read for this assessment: {len(account.images)}."
+    yield f"{_retrieved(assessment)} {_use_of_images(assessment)}"
+
+
+def _likeness(typicality: float, assessment: Assessment) -> str:
+    """How many training patients lie as far out; said as a warning where they are few."""
+    limits, alike = assessment.policy.gates, to_percent(typicality)
+    if typicality >= limits.unusual_typicality:
+        return f"Patients in the training data whose findings are at least as unusual: {alike} %."
+    least = to_percent(limits.least_typicality)
+    words = f"{UNUSUAL}only {alike} % of the patients in the training data have findings at least as unusual"
+    if typicality < limits.least_typicality:
+        return f"{words}, fewer than the {least} % from which on the forecast may be relied on."
+    return f"{words}. Lean on the forecast with care; below {least} % it is not to be relied on."
+
+
+def _retrieved(assessment: Assessment) -> str:
+    modalities = [image.modality for image in assessment.account.images]
+    if not modalities:
+        return "No image series was retrieved."
+    return f"{', '.join(sorted(set(modalities)))} retrieved and checked: {len(modalities)} series."
+
+
+def _use_of_images(assessment: Assessment) -> str:
+    """Whether the model read one. Only a model that reads images leaves an answer of its encoder or misses one."""
+    if IMAGE in assessment.forecast.missing:
+        return "This model uses images, and made this forecast without one."
+    if any(image.embedding for image in assessment.account.images):
+        return "This model used the newest."
+    return "This model does not use images."
 
 
 def _band_in_words(incidence: CumulativeIncidence, assessment: Assessment) -> str:

@@ -18,6 +18,7 @@ from adapter.domain.timeline import Timeline
 from adapter.domain.tristate import TriState
 from adapter.errors import BadMapping, MalformedResource
 from adapter.fhir.delivery import Delivery, OutputMode
+from adapter.fhir.encode.basis import basis_words
 from adapter.fhir.encode.writing import instant
 from adapter.fhir.entries import Json
 from adapter.terminology import Feature
@@ -44,7 +45,7 @@ class InputAccount:
     mapping_digest: of the terminology tables. rule_inputs: every version the rules looked at. images: the series
     read for it. quarantined: how many entries were read and not used, by reason, sorted. input_digest: of the
     assembled model input, None when the caller keeps none. vocabulary: how the site codes each feature, so that what
-    is missing can be asked for in its codes.
+    is missing can be asked for in its codes. basis: the findings by which a clinician knows the case again, in words.
     """
 
     mapping_digest: str
@@ -53,6 +54,7 @@ class InputAccount:
     quarantined: tuple[tuple[str, int], ...] = ()
     input_digest: str | None = None
     vocabulary: Mapping[str, Feature] = field(default_factory=dict, repr=False)
+    basis: str = field(default="", repr=False)
 
 
 def subject_of(timeline: Timeline, *, base_url: str, preferred_system: str | None = None) -> Subject:
@@ -91,6 +93,7 @@ def account_of(
         quarantined=tuple((reason, reasons.count(reason)) for reason in sorted(set(reasons))),
         input_digest=input_digest,
         vocabulary=vocabulary or {},
+        basis=basis_words(timeline, policy),
     )
 
 

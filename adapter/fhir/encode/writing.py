@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from adapter.domain.ids import ResourceVersion
@@ -10,6 +10,7 @@ from adapter.errors import InvalidForecast
 from adapter.fhir.entries import Json
 
 _PERCENT_STEP = Decimal("0.1")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # whatever the locale
 
 
 def to_percent(probability: float) -> Decimal:
@@ -31,6 +32,11 @@ def to_points(change: float) -> int:
 def instant(moment: datetime) -> str:
     """Write a time in UTC to the millisecond, the precision every server keeps."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def day_in_words(day: date) -> str:
+    """Write a day the one way in which sentences and pages do: `27 Jan 2026`."""
+    return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
 
 
 def months_later(moment: datetime, months: int) -> datetime:

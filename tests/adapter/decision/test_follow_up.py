@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from adapter.decision.follow_up import Phase, intervals, mean_delay, schedule, visit_months
 from adapter.decision.policy import load_policy
-from adapter.domain.plan import FollowUpVisit
+from adapter.domain.plan import FollowUpVisit, RiskGroup
 from inference.contract import ModelOutput
 from tests.fakes.postoperative import forecast, timeline
 
 _TABLE = load_policy()
 _POLICY = replace(_TABLE, adapts_follow_up=True)
 _CLINIC = ("FU-CLINIC-Y1", "FU-CLINIC-Y2", "FU-CLINIC-Y3-5")
+_FIRST_TWO_YEARS = _CLINIC[:2]
 
 
 def _recurrence(*fractions: float) -> ModelOutput:
@@ -33,10 +34,10 @@ def _clinic(visits: tuple[FollowUpVisit, ...]) -> list[FollowUpVisit]:
 
 
 def test_visits_move_to_the_year_in_which_recurrence_is_likely() -> None:
-    """Nearly all recurrences in the second year: visits every 2 months there, paid for by those of the other years."""
+    """Nearly all recurrences in the second year: visits every 3 months there, paid for by those of the later years."""
     patient = timeline()
     second = _clinic(schedule(patient, _POLICY, forecast(patient, output=_recurrence(0.01, 0.5, 0.5, 0.5, 0.5))))
-    assert {visit.activity: visit.every_months for visit in second}["FU-CLINIC-Y2"] == 2
+    assert {visit.activity: visit.every_months for visit in second}["FU-CLINIC-Y2"] == 3
     assert all(visit.adapted for visit in second if visit.activity == "FU-CLINIC-Y2")
     assert len(visit_months(second)) <= len(visit_months(_clinic(schedule(patient, _TABLE))))
 
@@ -48,18 +49,34 @@ def test_without_risk_the_table_stands() -> None:
     assert flat == schedule(patient, _TABLE)
 
 
+def test_at_high_risk_nobody_is_seen_less_often_than_by_the_table_in_the_first_two_years() -> None:
+    """Visits of year 1 may pay for later ones only where the rules know that the risk group is lower."""
+    patient = timeline()
+    risk = forecast(patient, output=_recurrence(0.28, 0.44, 0.54, 0.6, 0.66))
+    every = {
+        group: tuple(visit.every_months for visit in _clinic(schedule(patient, _POLICY, risk, group)))
+        for group in RiskGroup
+    }
+    assert every[RiskGroup.LOW] == every[RiskGroup.INTERMEDIATE] == (3, 3, 5)
+    assert every[RiskGroup.HIGH] == every[RiskGroup.UNKNOWN] == (2, 4, 6)
+
+
 @settings(deadline=None)
-@given(st.lists(st.floats(0.0, 0.19), min_size=5, max_size=5), st.integers(0, 900))
-def test_every_schedule_keeps_the_guideline_and_the_budget(steps: list[float], days: int) -> None:
-    """Whatever the curve and the landmark: bounds kept, no more visits than the table, expected delay never worse."""
+@given(st.lists(st.floats(0.0, 0.19), min_size=5, max_size=5), st.integers(0, 900), st.sampled_from(RiskGroup))
+def test_every_schedule_keeps_the_guideline_and_the_budget(steps: list[float], days: int, group: RiskGroup) -> None:
+    """Whatever the curve, landmark and group: bounds kept, no more visits than the table, never denser again."""
     patient = timeline()
     moved = replace(patient, landmark=replace(patient.landmark, time=patient.landmark.time + _days(days)))
     risk = forecast(moved, output=_recurrence(*np.cumsum(steps)))
-    adapted, table = schedule(moved, _POLICY, risk), schedule(moved, _TABLE)
+    adapted, table = schedule(moved, _POLICY, risk, group), schedule(moved, _TABLE)
     for visit in adapted:
         row = _POLICY.visit(visit.activity)
         assert row.least <= visit.every_months <= row.most
         assert 0 < visit.first_month <= visit.last_month
+        if group is RiskGroup.HIGH and visit.activity in _FIRST_TWO_YEARS:
+            assert visit.every_months <= row.every_months
+    rhythm = [visit.every_months for visit in _clinic(adapted)]
+    assert rhythm == sorted(rhythm)
     assert len(visit_months(_clinic(adapted))) <= len(visit_months(_clinic(table)))
     assert [visit.activity for visit in adapted] == [visit.activity for visit in table]
 

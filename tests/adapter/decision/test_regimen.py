@@ -42,6 +42,7 @@ def test_a_rate_of_another_year_is_moved_and_says_so() -> None:
     effect = trial_effect(_POLICY.effects["ZUMSTEG-OS-HIGH"])
     assert effect.difference == pytest.approx(10.0, abs=0.05)
     assert "constant hazard" in effect.basis
+    assert effect.with_event == pytest.approx(42.3, abs=0.05)
 
 
 def test_without_a_rate_no_difference_is_made_up() -> None:
@@ -115,6 +116,7 @@ def test_a_trial_average_is_named_as_one_and_never_as_best() -> None:
     words = [effect_words(effect) for regimen in _regimens().values() for effect in regimen.effects]
     assert words
     assert all(sentence.startswith("Trial average, ") for sentence in words)
+    assert all("not this patient's expected gain" in sentence for sentence in words if "percentage points" in sentence)
     assert not any("best" in sentence.lower().split() for sentence in words)
 
 

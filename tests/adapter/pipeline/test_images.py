@@ -159,7 +159,7 @@ def test_a_patient_without_ct_gets_the_fall_back(hospital: SandboxHospital, room
     assert case_file.image_notes == ("no-usable-series",)
     decision = _decision(rooms, case_file)
     assert "image" in decision.forecast.missing
-    assert "Image series read for this assessment: 0." in decision.bundle.content.decode()
+    assert "This model uses images, and made this forecast without one." in decision.bundle.content.decode()
 
 
 def test_a_series_without_geometry_leaves_the_patient_a_forecast(rooms: Rooms, imaged: CaseFile) -> None:

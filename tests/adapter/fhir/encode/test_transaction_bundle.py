@@ -15,21 +15,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.decision.policy import load_policy
+from adapter.decision.policy import Policy, load_policy
 from adapter.decision.propose import propose
 from adapter.domain.ids import BusinessIdentifier
+from adapter.domain.imaging import ImageDescriptors
 from adapter.domain.landmark import Landmark
 from adapter.domain.outcome import TransactionBundle
+from adapter.domain.period import Period
 from adapter.domain.plan import Gate
 from adapter.domain.record import Measurement, Quarantined
 from adapter.domain.risk import Outcome
 from adapter.errors import BadMapping, InvalidForecast, MalformedResource
 from adapter.fhir.delivery import OutputMode, load_delivery, unverified_codes
-from adapter.fhir.encode import account_of, encode_transaction, subject_of, to_percent
+from adapter.fhir.encode import FOLLOW_UP, account_of, encode_transaction, subject_of, to_percent
 from adapter.fhir.entries import entries_of
 from inference.contract import Explanation, InputEffect, ModelOutput
 from tests.fakes.assessments import BASE_URL, MAPPING_DIGEST, assessment, complete_records, image, resources_of
-from tests.fakes.postoperative import LANDMARK, SURGERY, curves, forecast, timeline, version
+from tests.fakes.postoperative import LANDMARK, SURGERY, banded_curves, curves, forecast, timeline, version
 
 _TYPES = [
     "DocumentReference",
@@ -204,7 +206,11 @@ def test_a_proposed_treatment_is_spelled_out() -> None:
     detail = _details(_read(assessment(policy=complete_records()), "CarePlan"))["CRT_Q3W"]
     words = detail["description"]
     assert "66 Gy in 33 fractions; cisplatin 100 mg/m2 on days 1, 22, 43 with radiotherapy" in words
-    assert "expected difference at 36 months +10.0 (+3.6 to +15.4) percentage points" in words
+    assert "not this patient's expected gain: +10.0 (+3.6 to +15.4) percentage points at 36 months" in words
+    assert (
+        "by when 42.3 % of the control arm had the event (EORTC-22931, radiotherapy arm: 40 % without it at 60" in words
+    )
+    assert "Start by 11 Apr 2026 to meet the target." in words
     assert "Competing mortality: Trial average, ZUMSTEG-2025" in words
     assert "Also proposed by the rules: Chemoradiation, cisplatin weekly." in words
     started, ended = (datetime.fromisoformat(detail["scheduledPeriod"][end]) for end in ("start", "end"))
@@ -217,16 +223,47 @@ def test_once_the_target_has_passed_no_window_is_written() -> None:
     detail = _details(_read(assessment(late, policy=complete_records()), "CarePlan"))["PORT"]
     assert "scheduledPeriod" not in detail
     assert "The 6 weeks from surgery to radiotherapy are over." in detail["description"]
+    assert "Start by" not in detail["description"]
 
 
 def test_every_gate_is_listed_and_the_stop_says_how_to_go_on() -> None:
-    """Six gates in order; a model that compares no treatments stops, with its code and what would resolve it."""
-    notes = [note["text"] for note in _read(assessment(policy=complete_records()), "CarePlan")["note"]]
-    gates = [text for text in notes if text.startswith("Gate ")]
-    assert [text.split(":")[0] for text in gates] == [f"Gate {gate.value}" for gate in Gate]
-    stopped = [text for text in gates if "stopped" in text]
-    assert len(stopped) == 1
-    assert "To resolve: " in stopped[0]
+    """Six gates in order, one note; a model that compares no treatments stops, in words, with what would resolve it."""
+    bundle = assessment(policy=complete_records(), output=banded_curves())
+    notes = [note["text"] for note in _read(bundle, "CarePlan")["note"]]
+    (gates,) = [text for text in notes if text.startswith("Asked in turn")]
+    states = re.findall(r": (passed|stopped|not reached)(?=[;.])", gates)
+    assert states == ["passed"] * 4 + ["stopped", "not reached"]
+    assert len(states) == len(Gate)
+    (stop,) = [text for text in notes if " To resolve: " in text]
+    assert "Chemoradiation, cisplatin three-weekly; Chemoradiation, cisplatin weekly" in stop
+
+
+@pytest.mark.parametrize("policy", [load_policy(), complete_records()], ids=["shipped", "complete"])
+def test_clinicians_read_titles_and_not_ids(policy: Policy) -> None:
+    """No action's id stands in a sentence, and no key of a feature."""
+    bundle = assessment(policy=policy, missing=("hgb", "lymphatic_invasion", "preoperative:hgb"))
+    plan, risk, issue = (_read(bundle, kind) for kind in ("CarePlan", "RiskAssessment", "DetectedIssue"))
+    details = [detail["description"] for detail in _details(plan).values()]
+    sentences = [
+        *(note["text"] for note in (*plan["note"], *risk["note"])),
+        plan["description"],
+        *details,
+        issue["detail"],
+    ]
+    ids = re.compile("|".join(rf"\b{action.code}\b" for action in policy.actions if "_" in action.code))
+    assert not [sentence for sentence in sentences if ids.search(sentence)]
+    assert "not known at the landmark: haemoglobin, lymphatic invasion, haemoglobin before surgery." in " ".join(
+        sentences
+    )
+
+
+def test_what_is_missing_of_the_whole_is_not_said_of_each_action() -> None:
+    """Nine actions that nothing can be said of for one reason are one sentence; the missing finding stands once."""
+    plan = _read(assessment(), "CarePlan")
+    texts = [*(note["text"] for note in plan["note"]), _details(plan)["MDT"]["description"]]
+    assert sum("earlier radiotherapy to the neck missing" in text for text in texts) == 1
+    (unsettled,) = [text for text in texts if text.startswith("Not assessable: ")]
+    assert unsettled.count(";") == 8
 
 
 def test_trial_effects_and_predictions_stand_apart() -> None:
@@ -244,7 +281,7 @@ def test_what_the_rules_leave_open_stands_with_what_the_trials_found() -> None:
     """At intermediate risk chemoradiation is uncertain: the hazard ratio of patients without ENE stands beside it."""
     patient = timeline(changes={"pN": "pN1", "ene_path": "negative"})
     notes = [note["text"] for note in _read(assessment(patient, policy=complete_records()), "CarePlan")["note"]]
-    uncertain = next(text for text in notes if "(CRT_Q3W): uncertain" in text)
+    uncertain = next(text for text in notes if text.startswith("Uncertain: Chemoradiation, cisplatin three-weekly;"))
     assert "HR 0.94 (95 % interval 0.68 to 1.3)" in uncertain
     assert "HR 0.71" not in uncertain
 
@@ -265,9 +302,13 @@ def test_an_interval_that_follows_the_forecast_says_what_it_is() -> None:
         mode=OutputMode.DEMO,
     )
     detail = _details(_read(bundle, "CarePlan"))["FU-CLINIC-Y2"]
-    assert detail["scheduledTiming"]["repeat"]["period"] == 2
+    assert detail["scheduledTiming"]["repeat"]["period"] == 3
     assert "Research hypothesis" in detail["description"]
     assert "The table says every 4 months; the guideline allows 2 to 6." in detail["description"]
+    notes = [note["text"] for note in _read(bundle, "CarePlan")["note"]]
+    assert [text for text in notes if "no more than the table's" in text] == [
+        f"{FOLLOW_UP}{load_delivery().texts['adapted_all']}"
+    ]
 
 
 def test_the_board_is_proposed_where_the_rules_cannot_decide() -> None:
@@ -283,9 +324,55 @@ def test_what_was_missing_and_what_was_refused_is_said() -> None:
     bad = (Quarantined(source="Observation/x", reason="unknown-unit", detail="718-7"),) * 2
     patient = replace(timeline(), quarantined=bad, images=(image(),))
     notes = " ".join(note["text"] for note in _read(assessment(patient), "RiskAssessment")["note"])
-    assert "not known at the landmark: hgb." in notes
+    assert "not known at the landmark: haemoglobin." in notes
     assert "unknown-unit 2" in notes
-    assert "Image series read for this assessment: 1." in notes
+
+
+@pytest.mark.parametrize(
+    ("images", "missing", "said"),
+    [
+        ((), (), "No image series was retrieved. This model does not use images."),
+        ((image(),), (), "CT retrieved and checked: 1 series. This model does not use images."),
+        ((), ("image",), "No image series was retrieved. This model uses images, and made this forecast without one."),
+        ((replace(image(), embedding=(0.5,)),), (), "CT retrieved and checked: 1 series. This model used the newest."),
+    ],
+)
+def test_nobody_believes_that_a_model_saw_an_image_it_does_not_use(
+    images: tuple[ImageDescriptors, ...], missing: tuple[str, ...], said: str
+) -> None:
+    """What was retrieved and what the model made of it are two statements."""
+    notes = _read(assessment(replace(timeline(), images=images), missing=missing), "RiskAssessment")["note"]
+    assert said in [note["text"] for note in notes]
+
+
+@pytest.mark.parametrize(
+    ("typicality", "said"),
+    [
+        (0.05, "Patients in the training data whose findings are at least as unusual: 5.0 %."),
+        (0.017, "Unusual patient: only 1.7 % of the patients in the training data"),
+        (0.009, "fewer than the 1.0 % from which on the forecast may be relied on."),
+    ],
+)
+def test_a_patient_whom_the_model_has_hardly_seen_is_called_unusual(typicality: float, said: str) -> None:
+    """At the site's bound the number is a remark, below it a warning, whether or not a gate stops for it."""
+    output = replace(banded_curves(), typicality=typicality)
+    assert any(said in note["text"] for note in _read(assessment(output=output), "RiskAssessment")["note"])
+
+
+def test_the_case_is_known_again_by_its_findings() -> None:
+    """Site, stage, margin, extranodal extension, p16 and the day of surgery as it was charted, unknowns said."""
+    notes = [note["text"] for note in _read(assessment(), "RiskAssessment")["note"]]
+    basis = "oral cavity; pT3; pN3b; margin R0; extranodal extension macro; p16 not known; surgery 28 Feb 2026."
+    assert f"Basis: {basis}" in notes
+
+
+def test_a_partial_date_of_surgery_is_not_made_a_day() -> None:
+    """Known to the month, both ends of the month are named."""
+    whole = Period(earliest=SURGERY.replace(day=1), latest=SURGERY)
+    patient = timeline()
+    partial = replace(patient, index_surgery=replace(patient.index_surgery, performed=whole))
+    notes = [note["text"] for note in _read(assessment(partial), "RiskAssessment")["note"]]
+    assert any(text.endswith("surgery between 1 Feb 2026 and 28 Feb 2026.") for text in notes)
 
 
 def test_the_same_inputs_give_the_same_bytes() -> None:
