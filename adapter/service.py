@@ -99,7 +99,7 @@ class Service:
         self._monotonic = monotonic
         self._complaint: str | None = "starting" if role.watches else None
         self._polled_well = monotonic()
-        self._polled: datetime | None = None
+        self._polled = False
         self._circuits: Callable[[], tuple[CircuitReport, ...]] = tuple  # none, for one that only shows
         self._stack = ExitStack()
         self._polling = threading.Lock()
@@ -114,8 +114,10 @@ class Service:
             database = self._open_store(opening)
             self._ledger = Ledger(database, self._clock)
             self._book = RoundBook(database, self._settings.fhir.base_url)
+            self._feed = WatermarkStore(database, self._settings.fhir.base_url)
+            self._witness = _Witness(self._feed, self._longest_silence, self._monotonic)
             if self._role.watches:
-                self._open_watch(opening, database)
+                self._open_watch(opening)
             if self._role.works:
                 self._open_queue(opening, database)
             app = create_health_app(self._ledger.counts, self.complaints, self.vitals)
@@ -139,7 +141,7 @@ class Service:
             self.rooms.archive.sweep()
         return self.rooms.store.database
 
-    def _open_watch(self, opening: ExitStack, database: Database) -> None:
+    def _open_watch(self, opening: ExitStack) -> None:
         settings = self._settings
         if self._role.works:
             client = self.rooms.client
@@ -147,7 +149,7 @@ class Service:
             client = opening.enter_context(build_client(settings))
             self._circuits = lambda: (client.circuit(),)
         self._look_at_the_ehr(client)
-        self._watcher = Watcher(client, build_cohort(settings.cohort), WatermarkStore(database, settings.fhir.base_url))
+        self._watcher = Watcher(client, build_cohort(settings.cohort), self._feed)
 
     def _open_queue(self, opening: ExitStack, database: Database) -> None:
         settings, ports = self._settings, self.rooms.ports
@@ -190,7 +192,7 @@ class Service:
                 _log.warning("poll failed", error=self._complaint)
                 return 0
             self._complaint = None
-            self._polled, self._polled_well = self._clock(), self._monotonic()
+            self._polled, self._polled_well = True, self._monotonic()
             return len(cases)
 
     def look_for_work(self) -> None:
@@ -215,7 +217,7 @@ class Service:
 
         Whatever fails is said in the log and tried again: polls and cases go on.
         """
-        first_poll_is_due = self._role.watches and self._polled is None
+        first_poll_is_due = self._role.watches and not self._polled
         if first_poll_is_due or not self._reconciling.acquire(blocking=False):
             return None
         try:
@@ -267,19 +269,28 @@ class Service:
         if self._role.works and self.queue.silent_seconds > SILENT_AFTER.total_seconds():
             found.append(f"no sign of life was given for {self.queue.silent_seconds:.0f} s: others take over the cases")
         silent = self._monotonic() - self._polled_well
-        if self._role.watches and silent > _MISSED_POLLS * self._settings.watch.poll_seconds:
+        if self._role.watches and silent > self._longest_silence:
             found.append(f"no look at the EHR ended well for {silent:.0f} s")
+        unwatched = self._witness.complaint()
+        if unwatched is not None and not self._role.watches:  # one that watches has said so of itself
+            found.append(unwatched)
         return tuple(found)
 
     def vitals(self) -> Vitals:
         """What a monitor sees besides."""
+        last_poll = self._feed.last_poll()
         return Vitals(
-            polled=self._polled,
+            polled=last_poll.at if last_poll else None,
             reconciled=self._book.ended(),
             oldest_waiting=self._ledger.oldest_waiting(),
             endings=self._ledger.endings(),
             circuits=self._circuits(),
         )
+
+    @property
+    def _longest_silence(self) -> float:
+        """So many seconds without a look at the EHR that ended well are no accident."""
+        return _MISSED_POLLS * self._settings.watch.poll_seconds
 
     @property
     def unfinished(self) -> tuple[str, ...]:
@@ -302,6 +313,32 @@ class Service:
             return
         if gaps:
             _log.warning("the EHR lacks what is needed", gaps=list(gaps))
+
+
+class _Witness:
+    """Sees in the store whether any process looks at the EHR, for those that do not look themselves."""
+
+    def __init__(self, feed: WatermarkStore, longest_silence: float, monotonic: Callable[[], float]) -> None:
+        """longest_silence: in seconds."""
+        self._feed = feed
+        self._longest = longest_silence
+        self._monotonic = monotonic
+        self._seen: tuple[datetime | None, float] = (None, monotonic())
+
+    def complaint(self) -> str | None:
+        """Where the last look is too old by the database's clock, or was the same for too long by ours.
+
+        The first tells of what was before this process, the second holds where the database's clock was put back.
+        """
+        last = self._feed.last_poll()
+        seen, since = self._seen
+        if last is not None and last.at != seen:
+            seen, since = self._seen = (last.at, self._monotonic())
+        age = last.age.total_seconds() if last else 0.0
+        if max(age, self._monotonic() - since) <= self._longest:
+            return None
+        when = f"since {last.at.isoformat(timespec='seconds')}" if last else "yet"
+        return f"no process has looked at the EHR {when}: does one run with --role watch or all?"
 
 
 def _decide_apart(apart: Apart[StepResult | Transient], case_file_digest: str) -> StepResult:

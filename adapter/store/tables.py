@@ -74,11 +74,12 @@ class WorkerRow(SQLModel, table=True):
 
 
 class WatermarkRow(SQLModel, table=True):
-    """How far a feed was read, in the server's own time."""
+    """How far a feed was read, in the server's own time. polled: the last look that ended well, by the database's clock."""
 
     __tablename__ = "adjuvant_watermark"
     feed: str = Field(primary_key=True, max_length=200)
     time: datetime = Field(sa_type=AwareTime)
+    polled: datetime | None = Field(default=None, sa_type=AwareTime)
 
 
 class RememberedRow(SQLModel, table=True):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TextIO
 
-from sqlalchemy import Engine, func
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine
 from sqlmodel import col, select
 
 from adapter.errors import StoreInUse
+from adapter.store.clock import database_now
 from adapter.store.database import lock_file, only_reaper, store_session
-from adapter.store.tables import AwareTime, WorkerRow
+from adapter.store.tables import WorkerRow
 
 SILENT_AFTER = timedelta(seconds=15)
 _REMEMBERED = timedelta(days=7)
@@ -52,7 +52,7 @@ class WorkerRegister:
         if self._engine.dialect.name == "sqlite":
             return frozenset({executor_id})
         with store_session(self._engine) as session:
-            heard_since = _now(session) - SILENT_AFTER
+            heard_since = database_now(session) - SILENT_AFTER
             query = select(WorkerRow.executor_id).where(WorkerRow.seen >= heard_since, col(WorkerRow.left).is_(False))
             return frozenset({executor_id, *session.exec(query)})
 
@@ -87,14 +87,8 @@ class WorkerRegister:
 
     def _write(self, executor_id: str, *, left: bool) -> None:
         with store_session(self._engine) as session:
-            now = _now(session)
+            now = database_now(session)
             session.merge(WorkerRow(executor_id=executor_id, seen=now, left=left))
             for row in session.exec(select(WorkerRow).where(WorkerRow.seen < now - _REMEMBERED)):
                 session.delete(row)
             session.commit()
-
-
-def _now(session: Session) -> datetime:
-    """The database's clock, in whole seconds on SQLite."""
-    now: datetime = session.execute(select(func.current_timestamp(type_=AwareTime))).scalar_one()
-    return now

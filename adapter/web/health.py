@@ -27,9 +27,9 @@ _UNAVAILABLE = 503
 class Vitals:
     """What a night shift watches: times, numbers and codes, nothing about a patient.
 
-    polled: when a look at the EHR last ended well. reconciled: when every record was last compared.
-    oldest_waiting: when the case that waits longest was asked for. None: not yet, or none. endings: of cases, by state
-    and reason.
+    polled: when a look at the EHR last ended well, whichever process looked. reconciled: when every record was last
+    compared. oldest_waiting: when the case that waits longest was asked for. None: not yet, or none. endings: of cases,
+    by state and reason.
     """
 
     polled: datetime | None = None

@@ -199,6 +199,51 @@ def test_the_web_role_needs_neither_ehr_nor_model(hospital: SandboxHospital, tmp
         assert showing.unfinished == ()
 
 
+_NOBODY = "no process has looked at the EHR {}: does one run with --role watch or all?"
+
+
+@pytest.fixture
+def showing(hospital: SandboxHospital, clock: Clock, tmp_path: Path) -> Iterator[Service]:
+    """One that does not look at the EHR itself, on the same store."""
+    settings = _settings(hospital, tmp_path)
+    with Service(settings, role=Role.WEB, clock=clock, monotonic=clock.monotonic) as running:
+        yield running
+
+
+def _polled(folder: Path, at: str) -> None:
+    with closing(sqlite3.connect(folder / "adjuvant.db")) as database, database:
+        database.execute("update adjuvant_watermark set polled = ?", [at])
+
+
+def test_where_nobody_looks_at_the_ehr_every_process_says_so(showing: Service, clock: Clock) -> None:
+    """Law: with `--role work` or `web` alone nothing stays ready. Breach: all said ready, and the metric was absent."""
+    assert _ready(showing) == (200, [])
+    clock.wait(minutes=6)
+    assert _ready(showing) == (503, [_NOBODY.format("yet")])
+    assert "adjuvant_last_good_poll" not in httpx.get(f"{showing.web.url}/metrics").text
+
+
+@pytest.mark.fault("F-26")
+def test_the_last_look_of_another_process_is_known(
+    service: Service, showing: Service, clock: Clock, tmp_path: Path
+) -> None:
+    """One that watched and is gone is missed after five intervals, by the others and after their restart.
+
+    F-26: also where the database's clock was put back, and the last look seems to be still to come.
+    """
+    service.poll()
+    assert _ready(showing) == (200, [])
+    assert "adjuvant_last_good_poll_timestamp_seconds 1." in httpx.get(f"{showing.web.url}/metrics").text
+    _polled(tmp_path, "2026-01-01 12:00:00")
+    assert _ready(showing) == (503, [_NOBODY.format("since 2026-01-01T12:00:00+00:00")])
+    service.poll()
+    assert _ready(showing) == (200, [])
+    _polled(tmp_path, "2999-01-01 12:00:00")
+    assert _ready(showing) == (200, [])
+    clock.wait(minutes=6)
+    assert _ready(showing) == (503, [_NOBODY.format("since 2999-01-01T12:00:00+00:00")])
+
+
 @pytest.mark.fault("F-16")
 def test_a_full_disk_is_a_complaint_until_there_is_room(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not ready while our Storage SCP would refuse every image, ready again by itself."""
