@@ -425,14 +425,18 @@ def reconcile(config: Config, as_json: AsJson = False) -> None:
 def cases_list(
     config: Config,
     state: Annotated[str | None, typer.Option(help="Only cases in this state.")] = None,
-    patient: Annotated[str | None, typer.Option(help="Only cases of this patient.")] = None,
+    patient: Annotated[str | None, typer.Option(help="Only cases of this patient, every one.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Also dead letters after which there was another look.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Cases, newest first."""
+    """Cases, newest first; of dead letters those that wait for a person."""
     if state is not None and state not in STATES:
         raise BadSettings(f"--state {state}: a case is one of {', '.join(STATES)}")
     with opened_ledger(load_settings(config)) as ledger:
-        entries = ledger.list_cases(state=state, patient_id=patient and patient.removeprefix("Patient/"))
+        if every or patient:
+            entries = ledger.list_cases(state=state, patient_id=patient and patient.removeprefix("Patient/"))
+        else:
+            entries = ledger.list_standing_cases(state=state)
     if as_json:
         print_json({"cases": [case_row(entry) for entry in entries]})
     else:

@@ -74,7 +74,10 @@ class WorkerRow(SQLModel, table=True):
 
 
 class WatermarkRow(SQLModel, table=True):
-    """How far a feed was read, in the server's own time. polled: the last look that ended well, by the database's clock."""
+    """How far a feed was read, in the server's own time.
+
+    polled: when a look at it last ended well, by the database's clock.
+    """
 
     __tablename__ = "adjuvant_watermark"
     feed: str = Field(primary_key=True, max_length=200)
