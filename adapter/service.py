@@ -21,7 +21,7 @@ from adapter.domain.outcome import Case, Settled
 from adapter.engine.isolation import Apart
 from adapter.engine.queue import CaseQueue, QueueOptions
 from adapter.engine.steps import RetryPolicy
-from adapter.errors import AdjuvantError, BadSettings, Transient, place_of
+from adapter.errors import AdjuvantError, BadSettings, StoreUnavailable, Transient, place_of
 from adapter.fhir.client import FhirClient
 from adapter.pipeline.assess import StepResult
 from adapter.pipeline.reconcile import Reconciliation, night_of
@@ -120,7 +120,7 @@ class Service:
                 self._open_watch(opening)
             if self._role.works:
                 self._open_queue(opening, database)
-            app = create_health_app(self._ledger.counts, self.complaints, self.vitals)
+            app = create_health_app(self.complaints, self.vitals, self._circuits)
             web = WebServer(app, host=self._settings.web.bind, port=self._settings.web.port)
             self.web = opening.enter_context(web)
             if self._role.works:
@@ -263,7 +263,9 @@ class Service:
 
     def complaints(self) -> tuple[str, ...]:
         """What keeps the service from its work now."""
-        found = [] if self._complaint is None else [self._complaint]
+        found = [*self._complaints_of_the_store()]
+        if self._complaint is not None:
+            found.append(self._complaint)
         if self._role.works and shutil.disk_usage(self._settings.store.folder).free < DicomLimits().free_bytes:
             found.append("the disk of the data folder is full: no image is received")
         if self._role.works and self.queue.silent_seconds > SILENT_AFTER.total_seconds():
@@ -271,20 +273,25 @@ class Service:
         silent = self._monotonic() - self._polled_well
         if self._role.watches and silent > self._longest_silence:
             found.append(f"no look at the EHR ended well for {silent:.0f} s")
-        unwatched = self._witness.complaint()
-        if unwatched is not None and not self._role.watches:  # one that watches has said so of itself
-            found.append(unwatched)
         return tuple(found)
 
+    def _complaints_of_the_store(self) -> tuple[str, ...]:
+        try:
+            unwatched = self._witness.complaint()
+        except StoreUnavailable as error:
+            return (str(error),)
+        # one that watches says so of itself
+        return () if unwatched is None or self._role.watches else (unwatched,)
+
     def vitals(self) -> Vitals:
-        """What a monitor sees besides."""
+        """What a monitor sees of the whole store. Raises StoreUnavailable."""
         last_poll = self._feed.last_poll()
         return Vitals(
+            counts=self._ledger.counts(),
             polled=last_poll.at if last_poll else None,
             reconciled=self._book.ended(),
             oldest_waiting=self._ledger.oldest_waiting(),
             endings=self._ledger.endings(),
-            circuits=self._circuits(),
         )
 
     @property

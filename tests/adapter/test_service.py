@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import make_url
 
 from adapter.errors import BadSettings
 from adapter.pipeline.reconcile import asked_at
@@ -22,6 +23,8 @@ from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
 from adapter.service import Role, Service
 from adapter.settings import Settings, settings_from
 from adapter.terminology import load_terminology
+from tests.faults.proxy import Manner, TcpProxy
+from tests.peers.postgresql import Postgresql
 
 _START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -242,6 +245,46 @@ def test_the_last_look_of_another_process_is_known(
     assert _ready(showing) == (200, [])
     clock.wait(minutes=6)
     assert _ready(showing) == (503, [_NOBODY.format("since 2999-01-01T12:00:00+00:00")])
+
+
+@pytest.mark.fault("F-27")
+@pytest.mark.parametrize("role", [Role.ALL, Role.WEB])
+def test_a_database_that_cannot_be_used_is_a_complaint(
+    hospital: SandboxHospital, tmp_path: Path, clock: Clock, role: Role
+) -> None:
+    """Law: ready says 503 with the reason, metrics answer, and all is well again by itself. Breach: 500 to both."""
+    settings = _settings(hospital, tmp_path)
+    with Service(settings, role=role, clock=clock, monotonic=clock.monotonic) as running:
+        if role.watches:
+            running.poll()
+        with closing(sqlite3.connect(tmp_path / "adjuvant.db")) as database, database:
+            database.execute("alter table adjuvant_watermark rename to hidden")
+        assert _ready(running) == (503, ["the database cannot be used now: locked, full, or away"])
+        assert "adjuvant_store_up 0.0" in httpx.get(f"{running.web.url}/metrics").text
+        with closing(sqlite3.connect(tmp_path / "adjuvant.db")) as database, database:
+            database.execute("alter table hidden rename to adjuvant_watermark")
+        assert _ready(running) == (200, [])
+        assert "adjuvant_store_up 1.0" in httpx.get(f"{running.web.url}/metrics").text
+
+
+@pytest.mark.fault("F-27")
+def test_postgresql_that_is_away_is_a_complaint(
+    hospital: SandboxHospital, tmp_path: Path, postgresql: Postgresql
+) -> None:
+    """Law: as above, where connections are reset, those that were open and new ones."""
+    address = make_url(postgresql.create_database("away"))
+    with TcpProxy(str(address.host), address.port or 0) as proxy:
+        url = address.set(drivername="postgresql", port=proxy.port).render_as_string(hide_password=False)
+        given = _settings(hospital, tmp_path)
+        settings = given.model_copy(update={"store": given.store.model_copy(update={"url": url})})
+        with Service(settings, role=Role.WEB) as showing:
+            assert _ready(showing) == (200, [])
+            proxy.behave(Manner.RESET)
+            proxy.cut()
+            assert _ready(showing) == (503, ["the database cannot be used now: locked, full, or away"])
+            assert "adjuvant_store_up 0.0" in httpx.get(f"{showing.web.url}/metrics").text
+            proxy.behave(Manner.PASS)
+            assert _ready(showing) == (200, [])
 
 
 @pytest.mark.fault("F-16")
