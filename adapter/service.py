@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -116,6 +118,7 @@ class Service:
             self._book = RoundBook(database, self._settings.fhir.base_url)
             self._feed = WatermarkStore(database, self._settings.fhir.base_url)
             self._witness = _Witness(self._feed, self._longest_silence, self._monotonic)
+            self._register = WorkerRegister(database, place=f"{socket.gethostname()}:{os.getpid()}")
             if self._role.watches:
                 self._open_watch(opening)
             if self._role.works:
@@ -172,8 +175,7 @@ class Service:
             decide=partial(_decide_apart, apart),
         )
         options = QueueOptions(workers=settings.watch.workers, quiet_seconds=settings.watch.quiet_seconds)
-        register = WorkerRegister(database)
-        self.queue = opening.enter_context(CaseQueue(database, work, options, register, self._queue_stops))
+        self.queue = opening.enter_context(CaseQueue(database, work, options, self._register, self._queue_stops))
         self._reconciler = build_reconciler(settings, self.rooms.client, self.rooms.store)
 
     def __exit__(self, *_: object) -> None:
@@ -292,6 +294,7 @@ class Service:
             reconciled=self._book.ended(),
             oldest_waiting=self._ledger.oldest_waiting(),
             endings=self._ledger.endings(),
+            workers=len(self._register.signs_of_life()),
         )
 
     @property

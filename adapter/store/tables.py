@@ -65,12 +65,16 @@ class CaseRow(SQLModel, table=True):
 
 
 class WorkerRow(SQLModel, table=True):
-    """One process that runs cases. seen: its last sign of life, by the database's clock; left: it stopped in order."""
+    """One process that runs cases.
+
+    seen: its last sign of life, by the database's clock. left: it stopped in order. place: host and process id.
+    """
 
     __tablename__ = "adjuvant_worker"
     executor_id: str = Field(primary_key=True, max_length=64)
     seen: datetime = Field(sa_type=AwareTime)
     left: bool = False
+    place: str = Field(default="", max_length=128)
 
 
 class WatermarkRow(SQLModel, table=True):

@@ -30,7 +30,7 @@ class Vitals:
 
     counts: how many cases are in each state. polled: when a look at the EHR last ended well, whichever process looked.
     reconciled: when every record was last compared. oldest_waiting: when the case that waits longest was asked for.
-    None: not yet, or none. endings: of cases, by state and reason.
+    None: not yet, or none. endings: of cases, by state and reason. workers: how many processes run cases.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -38,6 +38,7 @@ class Vitals:
     reconciled: datetime | None = None
     oldest_waiting: datetime | None = None
     endings: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    workers: int = 0
 
 
 def create_health_app(
@@ -94,6 +95,7 @@ def _collect_store(vitals: Vitals, registry: CollectorRegistry) -> None:
     )
     for (state, reason), number in vitals.endings.items():
         ended.labels(state=state, reason=reason).set(number)
+    Gauge("adjuvant_workers", "Processes that run cases", registry=registry).set(vitals.workers)
     times = {
         "adjuvant_last_good_poll": ("When a look at the EHR last ended well", vitals.polled),
         "adjuvant_last_reconciliation": ("When every record was last compared", vitals.reconciled),

@@ -198,7 +198,9 @@ def test_the_web_role_needs_neither_ehr_nor_model(hospital: SandboxHospital, tmp
     ):
         assert working.poll() == 1
         assert _ready(showing) == (200, [])
-        assert 'adjuvant_cases{state="waiting"} 1.0' in httpx.get(f"{showing.web.url}/metrics").text
+        metrics = httpx.get(f"{showing.web.url}/metrics").text
+        assert 'adjuvant_cases{state="waiting"} 1.0' in metrics
+        assert "adjuvant_workers 1.0" in metrics
         assert showing.unfinished == ()
 
 

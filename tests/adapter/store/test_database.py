@@ -204,6 +204,7 @@ def test_cases_of_an_older_adjuvant_survive_the_upgrade(tmp_path: Path) -> None:
         connection.execute(text("insert into adjuvant_patient values ('p1', 1, 0)"))
         connection.execute(text("alter table adjuvant_case drop column asked"))
         connection.execute(text("alter table adjuvant_watermark drop column polled"))
+        connection.execute(text("alter table adjuvant_worker drop column place"))
         connection.execute(text("insert into adjuvant_watermark values ('a', '2026-02-28 12:00:00')"))
         connection.execute(
             text(

@@ -241,7 +241,7 @@ def test_no_table_has_a_column_for_a_value_of_a_patient(ledger: Ledger, tmp_path
     case += "crashes crashed_after begun_after asked"
     assert columns == {
         "alembic_version.version_num",
-        *(f"adjuvant_worker.{name}" for name in ("executor_id", "seen", "left")),
+        *(f"adjuvant_worker.{name}" for name in ("executor_id", "seen", "left", "place")),
         *(f"adjuvant_patient.{name}" for name in ("patient_id", "requested", "started")),
         *(f"adjuvant_case.{name}" for name in case.split()),
         *(f"adjuvant_watermark.{name}" for name in ("feed", "time", "polled")),

@@ -47,6 +47,7 @@ def server() -> Iterator[WebServer]:
             polled=_NOON,
             oldest_waiting=_NOON,
             endings={("dead-letter", "peer-timeout"): 1},
+            workers=2,
         )
     ]
     app = create_health_app(lambda: tuple(_complaints), _vitals, lambda: tuple(_reports))
@@ -99,6 +100,7 @@ def test_metrics_hold_what_a_night_shift_watches(server: WebServer) -> None:
         'adjuvant_circuit{peer="EHR",state="closed"} 1.0',
         'adjuvant_peer_failures_total{error="PeerTimeout",peer="PACS"} 7.0',
         "adjuvant_store_up 1.0",
+        "adjuvant_workers 2.0",
     ):
         assert line in found
     _stored[:] = [Vitals()]
