@@ -67,6 +67,8 @@ from adapter.printing import (
     reconciliation_lines,
     reconciliation_row,
     report,
+    worker_line,
+    worker_row,
 )
 from adapter.rooms import (
     Rooms,
@@ -83,7 +85,7 @@ from adapter.sandbox.patients import simulate_courses
 from adapter.service import Role, Service
 from adapter.settings import EXAMPLE, Settings, load_settings
 from adapter.store.backup import Manifest, require_restored, restore_backup, take_backup
-from adapter.store.cases import STATES
+from adapter.store.cases import RUNNING, STATES, WAITING
 from adapter.store.database import StoreLock
 from adapter.store.ledger import DELIVERED, Ledger, LedgerEntry
 from adapter.store.vault import key_fingerprint, read_site_key
@@ -381,18 +383,21 @@ def _print_backup(manifest: Manifest, what: str, *, as_json: bool) -> None:
 
 @app.command()
 def status(config: Config, as_json: AsJson = False) -> None:
-    """How many cases wait, run, and ended in which way; what the running service says of itself and its peers."""
+    """How many cases wait, run, and ended in which way; who runs them; what the service says of itself and peers."""
     settings = load_settings(config)
-    with opened_ledger(settings) as ledger:
-        counts = ledger.counts()
+    with opened_database(settings) as database:
+        counts, workers = Ledger(database, wall_clock).counts(), WorkerRegister(database).signs_of_life()
     service = ask_readiness(settings.web.bind, settings.web.port) if settings.web.port else None
     if as_json:
-        print_json({**counts, "service": readiness_row(service)})
+        print_json({**counts, "service": readiness_row(service), "workers": [worker_row(one) for one in workers]})
         return
     for state, number in counts.items():
         out.print(f"{state:12} {number}")
-    for line in readiness_lines(service):
+    for line in (*readiness_lines(service), *map(worker_line, workers)):
         out.print(line, markup=False)
+    unfinished = counts[WAITING] + counts[RUNNING]
+    if unfinished and service is None and not workers:
+        out.print(f"{unfinished} unfinished and no service answers: they go on at the next start")
 
 
 @app.command()
@@ -426,14 +431,18 @@ def reconcile(config: Config, as_json: AsJson = False) -> None:
 def cases_list(
     config: Config,
     state: Annotated[str | None, typer.Option(help="Only cases in this state.")] = None,
-    patient: Annotated[str | None, typer.Option(help="Only cases of this patient.")] = None,
+    patient: Annotated[str | None, typer.Option(help="Only cases of this patient, every one.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Also dead letters after which there was another look.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Cases, newest first."""
+    """Cases, newest first; of dead letters those that wait for a person."""
     if state is not None and state not in STATES:
         raise BadSettings(f"--state {state}: a case is one of {', '.join(STATES)}")
     with opened_ledger(load_settings(config)) as ledger:
-        entries = ledger.list_cases(state=state, patient_id=patient and patient.removeprefix("Patient/"))
+        if every or patient:
+            entries = ledger.list_cases(state=state, patient_id=patient and patient.removeprefix("Patient/"))
+        else:
+            entries = ledger.list_standing_cases(state=state)
     if as_json:
         print_json({"cases": [case_row(entry) for entry in entries]})
     else:

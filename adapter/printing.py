@@ -13,6 +13,7 @@ from adapter.checkup import Finding
 from adapter.decision.show import PolicyRow
 from adapter.pipeline.reconcile import Reconciliation
 from adapter.store.ledger import LedgerEntry
+from adapter.store.workers import SignOfLife
 from adapter.web.ask import Readiness
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
@@ -84,6 +85,17 @@ def readiness_row(service: Readiness | None) -> dict[str, object] | None:
     if service is None:
         return None
     return {"status": service.status, "complaints": list(service.complaints), "peers": dict(service.peers)}
+
+
+def worker_line(worker: SignOfLife) -> str:
+    """One process that runs cases."""
+    place = worker.place or "of an unknown host"
+    return f"worker       {place} ({worker.executor_id}), last sign of life {worker.age.total_seconds():.0f} s ago"
+
+
+def worker_row(worker: SignOfLife) -> dict[str, object]:
+    """The same for machines."""
+    return {"executor": worker.executor_id, "place": worker.place, "seen": worker.seen.isoformat()}
 
 
 def reconciliation_lines(rounds: Sequence[Reconciliation]) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +23,7 @@ from adapter.domain.outcome import Case, Settled
 from adapter.engine.isolation import Apart
 from adapter.engine.queue import CaseQueue, QueueOptions
 from adapter.engine.steps import RetryPolicy
-from adapter.errors import AdjuvantError, BadSettings, Transient, place_of
+from adapter.errors import AdjuvantError, BadSettings, StoreUnavailable, Transient, place_of
 from adapter.fhir.client import FhirClient
 from adapter.pipeline.assess import StepResult
 from adapter.pipeline.reconcile import Reconciliation, night_of
@@ -99,7 +101,7 @@ class Service:
         self._monotonic = monotonic
         self._complaint: str | None = "starting" if role.watches else None
         self._polled_well = monotonic()
-        self._polled: datetime | None = None
+        self._polled = False
         self._circuits: Callable[[], tuple[CircuitReport, ...]] = tuple  # none, for one that only shows
         self._stack = ExitStack()
         self._polling = threading.Lock()
@@ -114,11 +116,14 @@ class Service:
             database = self._open_store(opening)
             self._ledger = Ledger(database, self._clock)
             self._book = RoundBook(database, self._settings.fhir.base_url)
+            self._feed = WatermarkStore(database, self._settings.fhir.base_url)
+            self._witness = _Witness(self._feed, self._longest_silence, self._monotonic)
+            self._register = WorkerRegister(database, place=f"{socket.gethostname()}:{os.getpid()}")
             if self._role.watches:
-                self._open_watch(opening, database)
+                self._open_watch(opening)
             if self._role.works:
                 self._open_queue(opening, database)
-            app = create_health_app(self._ledger.counts, self.complaints, self.vitals)
+            app = create_health_app(self.complaints, self.vitals, self._circuits)
             web = WebServer(app, host=self._settings.web.bind, port=self._settings.web.port)
             self.web = opening.enter_context(web)
             if self._role.works:
@@ -139,7 +144,7 @@ class Service:
             self.rooms.archive.sweep()
         return self.rooms.store.database
 
-    def _open_watch(self, opening: ExitStack, database: Database) -> None:
+    def _open_watch(self, opening: ExitStack) -> None:
         settings = self._settings
         if self._role.works:
             client = self.rooms.client
@@ -147,7 +152,7 @@ class Service:
             client = opening.enter_context(build_client(settings))
             self._circuits = lambda: (client.circuit(),)
         self._look_at_the_ehr(client)
-        self._watcher = Watcher(client, build_cohort(settings.cohort), WatermarkStore(database, settings.fhir.base_url))
+        self._watcher = Watcher(client, build_cohort(settings.cohort), self._feed)
 
     def _open_queue(self, opening: ExitStack, database: Database) -> None:
         settings, ports = self._settings, self.rooms.ports
@@ -170,8 +175,7 @@ class Service:
             decide=partial(_decide_apart, apart),
         )
         options = QueueOptions(workers=settings.watch.workers, quiet_seconds=settings.watch.quiet_seconds)
-        register = WorkerRegister(database)
-        self.queue = opening.enter_context(CaseQueue(database, work, options, register, self._queue_stops))
+        self.queue = opening.enter_context(CaseQueue(database, work, options, self._register, self._queue_stops))
         self._reconciler = build_reconciler(settings, self.rooms.client, self.rooms.store)
 
     def __exit__(self, *_: object) -> None:
@@ -190,7 +194,7 @@ class Service:
                 _log.warning("poll failed", error=self._complaint)
                 return 0
             self._complaint = None
-            self._polled, self._polled_well = self._clock(), self._monotonic()
+            self._polled, self._polled_well = True, self._monotonic()
             return len(cases)
 
     def look_for_work(self) -> None:
@@ -215,7 +219,7 @@ class Service:
 
         Whatever fails is said in the log and tried again: polls and cases go on.
         """
-        first_poll_is_due = self._role.watches and self._polled is None
+        first_poll_is_due = self._role.watches and not self._polled
         if first_poll_is_due or not self._reconciling.acquire(blocking=False):
             return None
         try:
@@ -260,25 +264,42 @@ class Service:
 
     def complaints(self) -> tuple[str, ...]:
         """What keeps the service from its work now."""
-        found = [] if self._complaint is None else [self._complaint]
+        found = [*self._complaints_of_the_store()]
+        if self._complaint is not None:
+            found.append(self._complaint)
         if self._role.works and shutil.disk_usage(self._settings.store.folder).free < DicomLimits().free_bytes:
             found.append("the disk of the data folder is full: no image is received")
         if self._role.works and self.queue.silent_seconds > SILENT_AFTER.total_seconds():
             found.append(f"no sign of life was given for {self.queue.silent_seconds:.0f} s: others take over the cases")
         silent = self._monotonic() - self._polled_well
-        if self._role.watches and silent > _MISSED_POLLS * self._settings.watch.poll_seconds:
+        if self._role.watches and silent > self._longest_silence:
             found.append(f"no look at the EHR ended well for {silent:.0f} s")
         return tuple(found)
 
+    def _complaints_of_the_store(self) -> tuple[str, ...]:
+        try:
+            unwatched = self._witness.complaint()
+        except StoreUnavailable as error:
+            return (str(error),)
+        # one that watches says so of itself
+        return () if unwatched is None or self._role.watches else (unwatched,)
+
     def vitals(self) -> Vitals:
-        """What a monitor sees besides."""
+        """What a monitor sees of the whole store. Raises StoreUnavailable."""
+        last_poll = self._feed.last_poll()
         return Vitals(
-            polled=self._polled,
+            counts=self._ledger.counts(),
+            polled=last_poll.at if last_poll else None,
             reconciled=self._book.ended(),
             oldest_waiting=self._ledger.oldest_waiting(),
             endings=self._ledger.endings(),
-            circuits=self._circuits(),
+            workers=len(self._register.signs_of_life()),
         )
+
+    @property
+    def _longest_silence(self) -> float:
+        """So many seconds without a look at the EHR that ended well are no accident."""
+        return _MISSED_POLLS * self._settings.watch.poll_seconds
 
     @property
     def unfinished(self) -> tuple[str, ...]:
@@ -301,6 +322,32 @@ class Service:
             return
         if gaps:
             _log.warning("the EHR lacks what is needed", gaps=list(gaps))
+
+
+class _Witness:
+    """Sees in the store whether any process looks at the EHR, for those that do not look themselves."""
+
+    def __init__(self, feed: WatermarkStore, longest_silence: float, monotonic: Callable[[], float]) -> None:
+        """longest_silence: in seconds."""
+        self._feed = feed
+        self._longest = longest_silence
+        self._monotonic = monotonic
+        self._seen: tuple[datetime | None, float] = (None, monotonic())
+
+    def complaint(self) -> str | None:
+        """Where the last look is too old by the database's clock, or was the same for too long by ours.
+
+        The first tells of what was before this process, the second holds where the database's clock was put back.
+        """
+        last = self._feed.last_poll()
+        seen, since = self._seen
+        if last is not None and last.at != seen:
+            seen, since = self._seen = (last.at, self._monotonic())
+        age = last.age.total_seconds() if last else 0.0
+        if max(age, self._monotonic() - since) <= self._longest:
+            return None
+        when = f"since {last.at.isoformat(timespec='seconds')}" if last else "yet"
+        return f"no process has looked at the EHR {when}: does one run with --role watch or all?"
 
 
 def _decide_apart(apart: Apart[StepResult | Transient], case_file_digest: str) -> StepResult:

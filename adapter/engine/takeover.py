@@ -123,14 +123,18 @@ class Takeover:
         return stranded
 
     def _adopt(self, workflow_id: str, executor_id: str) -> None:
-        if not self._workers.left_in_order(executor_id):
+        left_in_order = self._workers.left_in_order(executor_id)
+        log = structlog.get_logger().bind(case=workflow_id, worker=executor_id, left_in_order=left_in_order)
+        if not left_in_order:
             # the engine's own count of attempts starts again with every resume: it cannot tell a poison case
             finished = len(DBOS.list_workflow_steps(workflow_id))
             if not self._may_continue(workflow_id, finished):
                 DBOS.cancel_workflow(workflow_id)
+                log.warning("case closed: too many workers died in one step of it", finished_steps=finished)
                 return
         # without its queue's name it would run beside the patient's other cases
         DBOS.resume_workflow(workflow_id, queue_name=self._queue)
+        log.warning("case taken over")
 
 
 class Heartbeat:

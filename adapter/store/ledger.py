@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, func, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Engine, func, or_, update
+from sqlalchemy.orm import Session, aliased
 from sqlmodel import col, select
 
 from adapter.domain.ids import PatientId
@@ -159,9 +159,10 @@ class Ledger:
         return tuple(Case(patient_id=PatientId(patient), revision=revision) for patient, revision in found)
 
     def counts(self) -> Mapping[str, int]:
-        """How many cases are waiting, running, and in each terminal state."""
+        """How many cases wait, run, and ended in each way; of dead letters those that wait for a person."""
+        query = select(CaseRow.state, func.count()).where(_stands()).group_by(CaseRow.state)
         with store_session(self._engine) as session:
-            found = dict(session.exec(select(CaseRow.state, func.count()).group_by(CaseRow.state)).all())
+            found = dict(session.exec(query).all())
         return {state: found.get(state, 0) for state in STATES}
 
     def oldest_waiting(self) -> datetime | None:
@@ -172,7 +173,7 @@ class Ledger:
             return found
 
     def endings(self) -> Mapping[tuple[str, str], int]:
-        """How many cases ended in which state for which reason."""
+        """How many cases ended in which state for which reason, whatever came after."""
         query = select(CaseRow.state, CaseRow.reason, func.count()).where(col(CaseRow.state).in_(TERMINAL))
         with store_session(self._engine) as session:
             found = session.exec(query.group_by(CaseRow.state, CaseRow.reason)).all()
@@ -180,13 +181,18 @@ class Ledger:
 
     def list_cases(self, *, state: str | None = None, patient_id: str | None = None) -> tuple[LedgerEntry, ...]:
         """Cases, newest first; those that wait before all."""
+        of_patient = () if patient_id is None else (col(CaseRow.patient_id) == patient_id,)
+        return self._listed(state, *of_patient)
+
+    def list_standing_cases(self, *, state: str | None = None) -> tuple[LedgerEntry, ...]:
+        """The same without the dead letters that wait for nobody any more, as the patient was looked at again since."""
+        return self._listed(state, _stands())
+
+    def _listed(self, state: str | None, *conditions: ColumnElement[bool]) -> tuple[LedgerEntry, ...]:
         query = select(CaseRow).order_by(col(CaseRow.started).desc().nulls_first(), col(CaseRow.revision).desc())
-        if state is not None:
-            query = query.where(CaseRow.state == state)
-        if patient_id is not None:
-            query = query.where(CaseRow.patient_id == patient_id)
+        in_state = () if state is None else (col(CaseRow.state) == state,)
         with store_session(self._engine) as session:
-            return tuple(_entry(row) for row in session.exec(query))
+            return tuple(_entry(row) for row in session.exec(query.where(*in_state, *conditions)))
 
     def find_case(self, case_id: str) -> LedgerEntry | None:
         """One case by its id."""
@@ -220,6 +226,17 @@ class Ledger:
             query = query.where(CaseRow.patient_id == patient_id)
         with store_session(self._engine) as session:
             return frozenset(digest for digest in session.exec(query) if digest)
+
+
+def _stands() -> ColumnElement[bool]:
+    """Any case but a dead letter after which the patient was asked for again.
+
+    That look is waiting, or began later: one that began before, though it was asked for after, has not answered it.
+    """
+    later = aliased(CaseRow)
+    began_later = or_(col(later.started).is_(None), col(later.started) >= col(CaseRow.started))
+    of_patient = (later.patient_id == CaseRow.patient_id, later.revision > CaseRow.revision)
+    return or_(col(CaseRow.state) != DEAD_LETTER, ~select(later.case_id).where(*of_patient, began_later).exists())
 
 
 def _entry(row: CaseRow) -> LedgerEntry:

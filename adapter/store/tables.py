@@ -65,20 +65,28 @@ class CaseRow(SQLModel, table=True):
 
 
 class WorkerRow(SQLModel, table=True):
-    """One process that runs cases. seen: its last sign of life, by the database's clock; left: it stopped in order."""
+    """One process that runs cases.
+
+    seen: its last sign of life, by the database's clock. left: it stopped in order. place: host and process id.
+    """
 
     __tablename__ = "adjuvant_worker"
     executor_id: str = Field(primary_key=True, max_length=64)
     seen: datetime = Field(sa_type=AwareTime)
     left: bool = False
+    place: str = Field(default="", max_length=128)
 
 
 class WatermarkRow(SQLModel, table=True):
-    """How far a feed was read, in the server's own time."""
+    """How far a feed was read, in the server's own time.
+
+    polled: when a look at it last ended well, by the database's clock.
+    """
 
     __tablename__ = "adjuvant_watermark"
     feed: str = Field(primary_key=True, max_length=200)
     time: datetime = Field(sa_type=AwareTime)
+    polled: datetime | None = Field(default=None, sa_type=AwareTime)
 
 
 class RememberedRow(SQLModel, table=True):

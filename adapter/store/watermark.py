@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, delete
 from sqlmodel import Session, col, select
@@ -11,10 +13,19 @@ from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, Watermark
 from adapter.moments import Moment, reach
 from adapter.store.cases import request_case
+from adapter.store.clock import database_now
 from adapter.store.database import store_session, wait_for_other_polls
 from adapter.store.tables import RememberedRow, WatermarkRow
 
 _AT_ONCE = 500  # keys in one statement: SQLite takes 999 parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastPoll:
+    """When a look at the feed last ended well, whichever process looked. age: both by the database's clock."""
+
+    at: datetime
+    age: timedelta
 
 
 class WatermarkStore:
@@ -30,6 +41,12 @@ class WatermarkStore:
         with store_session(self._engine) as session:
             row = session.get(WatermarkRow, self._feed)
             return Watermark(time=row.time) if row else None
+
+    def last_poll(self) -> LastPoll | None:
+        """The last look that ended well; None where there was none yet."""
+        with store_session(self._engine) as session:
+            polled = session.exec(select(WatermarkRow.polled).where(WatermarkRow.feed == self._feed)).one_or_none()
+            return LastPoll(at=polled, age=database_now(session) - polled) if polled else None
 
     def remembered(self) -> tuple[Mapping[PatientId, PatientId], Mapping[str, str]]:
         """Known people (id to surviving id), and content hashes."""
@@ -51,7 +68,7 @@ class WatermarkStore:
             cases = tuple(request_case(session, patient_id) for patient_id in sorted(set(patients)))
             self._remember(session, "person", {str(key): str(value) for key, value in people.items()})
             self._remember(session, "hash", hashes)
-            session.merge(WatermarkRow(feed=self._feed, time=watermark.time))
+            session.merge(WatermarkRow(feed=self._feed, time=watermark.time, polled=database_now(session)))
             reach(Moment.BEFORE_WATERMARK)
             session.commit()
         reach(Moment.AFTER_WATERMARK)

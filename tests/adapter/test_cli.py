@@ -80,7 +80,7 @@ def test_one_patient_is_assessed_once_and_replayed(site: Path, hospital: Sandbox
     ]  # fmt: skip
     assert "RiskAssessment" not in hospital.ehr.repository.counts()
     status = json.loads(_run("status", "--config", site, "--json").stdout)
-    assert status.pop("service") is None
+    assert (status.pop("service"), status.pop("workers")) == (None, [])
     assert set(status.values()) == {0}  # nothing asked for
     written = [_run("assess", "patient-01", "--config", site, "--json") for _ in range(2)]
     reports = [json.loads(run.stdout.splitlines()[-1]) for run in written]
@@ -130,6 +130,8 @@ def _require_same_numbers(hospital: SandboxHospital, name: str, dry: str, site: 
 def test_a_look_into_the_past_answers_nothing_that_waits(site: Path) -> None:
     """`assess --landmark` is a case of its own. Breach: it settled what waited, and nobody saw the change."""
     assert _run("cases", "retry", "patient-01", "--config", site).stdout == "asked for patient-01:1\n"
+    words = "1 unfinished and no service answers: they go on at the next start"
+    assert words in _run("status", "--config", site).stdout  # or a killed service would look like one at work
     past = json.loads(
         _run("assess", "patient-01", "--landmark", "2020-01-01T00:00:00+00:00", "--config", site, "--json").stdout
     )
@@ -209,6 +211,8 @@ def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: Sandbo
         while json.loads(_run("status", "--config", site, "--json").stdout)["delivered"] < 2:
             assert time.monotonic() < deadline
             assert service.poll() is None
+        (worker,) = json.loads(_run("status", "--config", site, "--json").stdout)["workers"]
+        assert worker["place"].endswith(f":{service.pid}")
         asked_for = json.loads(_run("assess", "patient-01", "--config", site, "--json").stdout)
         assert [case["patient"] for case in asked_for["cases"]] == ["patient-01"]
         assert asked_for["delivered"] == 1

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import make_url
 
 from adapter.errors import BadSettings
 from adapter.pipeline.reconcile import asked_at
@@ -22,6 +23,8 @@ from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
 from adapter.service import Role, Service
 from adapter.settings import Settings, settings_from
 from adapter.terminology import load_terminology
+from tests.faults.proxy import Manner, TcpProxy
+from tests.peers.postgresql import Postgresql
 
 _START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -195,8 +198,95 @@ def test_the_web_role_needs_neither_ehr_nor_model(hospital: SandboxHospital, tmp
     ):
         assert working.poll() == 1
         assert _ready(showing) == (200, [])
-        assert 'adjuvant_cases{state="waiting"} 1.0' in httpx.get(f"{showing.web.url}/metrics").text
+        metrics = httpx.get(f"{showing.web.url}/metrics").text
+        assert 'adjuvant_cases{state="waiting"} 1.0' in metrics
+        assert "adjuvant_workers 1.0" in metrics
         assert showing.unfinished == ()
+
+
+_NOBODY = "no process has looked at the EHR {}: does one run with --role watch or all?"
+
+
+@pytest.fixture
+def showing(hospital: SandboxHospital, clock: Clock, tmp_path: Path) -> Iterator[Service]:
+    """One that does not look at the EHR itself, on the same store."""
+    settings = _settings(hospital, tmp_path)
+    with Service(settings, role=Role.WEB, clock=clock, monotonic=clock.monotonic) as running:
+        yield running
+
+
+def _polled(folder: Path, at: str) -> None:
+    with closing(sqlite3.connect(folder / "adjuvant.db")) as database, database:
+        database.execute("update adjuvant_watermark set polled = ?", [at])
+
+
+def test_where_nobody_looks_at_the_ehr_every_process_says_so(showing: Service, clock: Clock) -> None:
+    """Law: with `--role work` or `web` alone nothing stays ready. Breach: all said ready, and the metric was absent."""
+    assert _ready(showing) == (200, [])
+    clock.wait(minutes=6)
+    assert _ready(showing) == (503, [_NOBODY.format("yet")])
+    assert "adjuvant_last_good_poll" not in httpx.get(f"{showing.web.url}/metrics").text
+
+
+@pytest.mark.fault("F-26")
+def test_the_last_look_of_another_process_is_known(
+    service: Service, showing: Service, clock: Clock, tmp_path: Path
+) -> None:
+    """One that watched and is gone is missed after five intervals, by the others and after their restart.
+
+    F-26: also where the database's clock was put back, and the last look seems to be still to come.
+    """
+    service.poll()
+    assert _ready(showing) == (200, [])
+    assert "adjuvant_last_good_poll_timestamp_seconds 1." in httpx.get(f"{showing.web.url}/metrics").text
+    _polled(tmp_path, "2026-01-01 12:00:00")
+    assert _ready(showing) == (503, [_NOBODY.format("since 2026-01-01T12:00:00+00:00")])
+    service.poll()
+    assert _ready(showing) == (200, [])
+    _polled(tmp_path, "2999-01-01 12:00:00")
+    assert _ready(showing) == (200, [])
+    clock.wait(minutes=6)
+    assert _ready(showing) == (503, [_NOBODY.format("since 2999-01-01T12:00:00+00:00")])
+
+
+@pytest.mark.fault("F-27")
+@pytest.mark.parametrize("role", [Role.ALL, Role.WEB])
+def test_a_database_that_cannot_be_used_is_a_complaint(
+    hospital: SandboxHospital, tmp_path: Path, clock: Clock, role: Role
+) -> None:
+    """Law: ready says 503 with the reason, metrics answer, and all is well again by itself. Breach: 500 to both."""
+    settings = _settings(hospital, tmp_path)
+    with Service(settings, role=role, clock=clock, monotonic=clock.monotonic) as running:
+        if role.watches:
+            running.poll()
+        with closing(sqlite3.connect(tmp_path / "adjuvant.db")) as database, database:
+            database.execute("alter table adjuvant_watermark rename to hidden")
+        assert _ready(running) == (503, ["the database cannot be used now: locked, full, or away"])
+        assert "adjuvant_store_up 0.0" in httpx.get(f"{running.web.url}/metrics").text
+        with closing(sqlite3.connect(tmp_path / "adjuvant.db")) as database, database:
+            database.execute("alter table hidden rename to adjuvant_watermark")
+        assert _ready(running) == (200, [])
+        assert "adjuvant_store_up 1.0" in httpx.get(f"{running.web.url}/metrics").text
+
+
+@pytest.mark.fault("F-27")
+def test_postgresql_that_is_away_is_a_complaint(
+    hospital: SandboxHospital, tmp_path: Path, postgresql: Postgresql
+) -> None:
+    """Law: as above, where connections are reset, those that were open and new ones."""
+    address = make_url(postgresql.create_database("away"))
+    with TcpProxy(str(address.host), address.port or 0) as proxy:
+        url = address.set(drivername="postgresql", port=proxy.port).render_as_string(hide_password=False)
+        given = _settings(hospital, tmp_path)
+        settings = given.model_copy(update={"store": given.store.model_copy(update={"url": url})})
+        with Service(settings, role=Role.WEB) as showing:
+            assert _ready(showing) == (200, [])
+            proxy.behave(Manner.RESET)
+            proxy.cut()
+            assert _ready(showing) == (503, ["the database cannot be used now: locked, full, or away"])
+            assert "adjuvant_store_up 0.0" in httpx.get(f"{showing.web.url}/metrics").text
+            proxy.behave(Manner.PASS)
+            assert _ready(showing) == (200, [])
 
 
 @pytest.mark.fault("F-16")

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from dbos import error as engine_error
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
-from adapter.engine.takeover import Heartbeat
+from adapter.domain.ids import PatientId
+from adapter.engine.queue import QUEUE, CaseQueue, QueueOptions
+from adapter.engine.takeover import Heartbeat, Takeover
+from adapter.store.ledger import Ledger
+from adapter.store.workers import WorkerRegister
+from tests.adapter.engine.test_queue import Work, database
 
 
 class Pulse:
@@ -95,3 +103,29 @@ def test_it_tells_how_long_it_is_silent() -> None:
         first = heart.silent_seconds
         threading.Event().wait(0.1)
         assert heart.silent_seconds >= first + 0.1
+
+
+@pytest.mark.fault("F-01")
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_case_taken_over_is_said_in_the_log(tmp_path: Path, logs: list[object], goes_on: bool) -> None:
+    """Law: of which dead worker, by ids. Breach: a worker died, its cases went on, and nobody could see it."""
+    with database(tmp_path) as engine:
+        ledger, register = Ledger(engine, lambda: datetime.now(UTC)), WorkerRegister(engine)
+        # the quiet time keeps the queue's own hands off the case
+        with CaseQueue(engine, Work(ledger), QueueOptions(quiet_seconds=3600), register) as queue:
+            case = ledger.request(PatientId("p1"))
+            queue.enqueue(case)
+            takeover = Takeover(
+                register,
+                executor_id="1-us",
+                queue=QUEUE,
+                may_continue=lambda _id, _steps: goes_on,
+                in_hand=frozenset,
+            )
+            with engine.begin() as connection:
+                connection.execute(text("update workflow_status set status = 'PENDING', executor_id = '1-dead'"))
+            assert takeover.take_over() == 1
+    said = [entry for entry in logs if entry.get("worker")]  # type: ignore[attr-defined]
+    ids = {"case": "p1:1", "worker": "1-dead", "left_in_order": False, "log_level": "warning"}
+    closed = {"event": "case closed: too many workers died in one step of it", "finished_steps": 0}
+    assert said == [{**ids, **({"event": "case taken over"} if goes_on else closed)}]

@@ -15,10 +15,12 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 from sqlmodel import Session, SQLModel
 
+from adapter.domain.outcome import Watermark
 from adapter.errors import BadStore
 from adapter.store.database import StoreLock, open_database
 from adapter.store.ledger import Ledger
 from adapter.store.tables import CaseRow, WatermarkRow
+from adapter.store.watermark import WatermarkStore
 
 
 def _url(folder: Path) -> str:
@@ -193,11 +195,17 @@ def test_times_come_back_aware_and_a_naive_one_is_refused(tmp_path: Path) -> Non
 
 
 def test_cases_of_an_older_adjuvant_survive_the_upgrade(tmp_path: Path) -> None:
-    """F-49: tables are brought to this version with every case in them; those of before count as asked for then."""
+    """F-49: tables are brought to this version with every case in them; those of before count as asked for then.
+
+    The watermark stays; when its last poll was is not known.
+    """
     engine = open_database(_url(tmp_path))
     with engine.begin() as connection:
         connection.execute(text("insert into adjuvant_patient values ('p1', 1, 0)"))
         connection.execute(text("alter table adjuvant_case drop column asked"))
+        connection.execute(text("alter table adjuvant_watermark drop column polled"))
+        connection.execute(text("alter table adjuvant_worker drop column place"))
+        connection.execute(text("insert into adjuvant_watermark values ('a', '2026-02-28 12:00:00')"))
         connection.execute(
             text(
                 "insert into adjuvant_case (case_id, patient_id, revision, state, reason, detail, resources, crashes, "
@@ -210,4 +218,6 @@ def test_cases_of_an_older_adjuvant_survive_the_upgrade(tmp_path: Path) -> None:
     ledger = Ledger(engine, lambda: datetime(2026, 3, 1, tzinfo=UTC))
     assert [case.case_id for case in ledger.unsettled_cases()] == ["p1:1"]
     assert ledger.oldest_waiting() is not None
+    feed = WatermarkStore(engine, "a")
+    assert (feed.read(), feed.last_poll()) == (Watermark(time=datetime(2026, 2, 28, 12, tzinfo=UTC)), None)
     engine.dispose()

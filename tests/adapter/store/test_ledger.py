@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -195,6 +195,47 @@ def test_lists_are_newest_first_and_filtered(ledger: Ledger) -> None:
     assert ledger.find_case("p9:1") is None
 
 
+def _dead_letters(ledger: Ledger) -> list[str]:
+    """Those that wait for a person, as the list has them; the counts agree."""
+    listed = sorted(entry.case_id for entry in ledger.list_standing_cases(state="dead-letter"))
+    assert ledger.counts()["dead-letter"] == len(listed)
+    return listed
+
+
+def test_a_dead_letter_waits_for_a_person_until_there_is_another_look(engine: Engine, ledger: Ledger) -> None:
+    """Law: asked for again it is off the list; where that ends as one too it is on it, once; nobody else's is touched.
+
+    What ended how often stays counted.
+    """
+    for patient in (_P1, PatientId("p2")):
+        ledger.record(ledger.request(patient), DeadLetter(reason="peer-timeout", detail="x"))
+    assert _dead_letters(ledger) == ["p1:1", "p2:1"]
+    second = ledger.request(_P1)
+    assert _dead_letters(ledger) == ["p2:1"]
+    start(engine, ledger, second)
+    assert _dead_letters(ledger) == ["p2:1"]
+    settle(engine, ledger, second, DeadLetter(reason="peer-timeout", detail="x"))
+    assert _dead_letters(ledger) == ["p1:2", "p2:1"]
+    ledger.record(ledger.request(_P1), Skipped(reason="r", detail=""))
+    assert _dead_letters(ledger) == ["p2:1"]
+    assert [entry.case_id for entry in ledger.list_standing_cases()] == ["p1:3", "p2:1"]
+    assert len(ledger.list_cases()) == 4
+    assert ledger.endings()["dead-letter", "peer-timeout"] == 3
+
+
+def test_a_look_that_began_before_answers_no_dead_letter(engine: Engine) -> None:
+    """Law: no dead letter is hidden that nobody has looked at. Breach: an older revision that ran last was.
+
+    `assess --landmark` takes the next revision while a case waits, and ends before that one begins.
+    """
+    times = iter(_NOW + timedelta(minutes=minute) for minute in range(9))
+    ledger = Ledger(engine, lambda: next(times))
+    waiting = ledger.request(_P1)
+    ledger.record_apart(_P1, _DELIVERED, None)
+    ledger.record(waiting, DeadLetter(reason="peer-timeout", detail="x"))
+    assert _dead_letters(ledger) == ["p1:1"]
+
+
 def test_a_forgotten_patient_leaves_no_case_and_frees_the_case_files(ledger: Ledger) -> None:
     """Forgetting removes the cases; their files are no longer pointed to, so the vault's purge removes them."""
     ledger.record(ledger.request(_P1), Skipped(reason="r", detail=""), "d" * 64)
@@ -213,9 +254,9 @@ def test_no_table_has_a_column_for_a_value_of_a_patient(ledger: Ledger, tmp_path
     case += "crashes crashed_after begun_after asked"
     assert columns == {
         "alembic_version.version_num",
-        *(f"adjuvant_worker.{name}" for name in ("executor_id", "seen", "left")),
+        *(f"adjuvant_worker.{name}" for name in ("executor_id", "seen", "left", "place")),
         *(f"adjuvant_patient.{name}" for name in ("patient_id", "requested", "started")),
         *(f"adjuvant_case.{name}" for name in case.split()),
-        *(f"adjuvant_watermark.{name}" for name in ("feed", "time")),
+        *(f"adjuvant_watermark.{name}" for name in ("feed", "time", "polled")),
         *(f"adjuvant_remembered.{name}" for name in ("feed", "kind", "key", "content")),
     }

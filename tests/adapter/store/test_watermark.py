@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from adapter.domain.ids import PatientId
@@ -49,6 +49,23 @@ def test_cases_and_watermark_are_stored_together(engine: Engine, feed: Watermark
     assert set(Ledger(engine, lambda: _FIRST.time).unsettled_cases()) == set(cases)
     assert feed.read() == _FIRST
     assert feed.remembered() == ({_P1: _P1, _P2: _P1}, {"Observation/o1": "ab"})
+
+
+@pytest.mark.fault("F-26")
+def test_the_last_good_poll_is_told_by_the_database_s_clock(engine: Engine, feed: WatermarkStore) -> None:
+    """Law: every process knows when any of them last looked, and how long ago. Breach: the server's clock, or ours."""
+    assert feed.last_poll() is None
+    feed.advance(_FIRST, [], people={}, hashes={})
+    last = WatermarkStore(engine, "http://127.0.0.1:8080/fhir").last_poll()
+    assert last is not None
+    assert abs(last.at - datetime.now(UTC)) < timedelta(seconds=5)
+    assert timedelta(0) <= last.age < timedelta(seconds=5)
+    with engine.begin() as connection:
+        connection.execute(text("update adjuvant_watermark set polled = datetime('now', '-1 hours')"))
+    older = feed.last_poll()
+    assert older is not None
+    assert abs(older.age - timedelta(hours=1)) < timedelta(seconds=5)
+    assert WatermarkStore(engine, "http://127.0.0.1:8081/fhir").last_poll() is None
 
 
 @pytest.mark.fault("F-27")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -53,6 +53,20 @@ def test_who_left_in_order_is_told_from_who_crashed(engine: Engine) -> None:
     assert not register.left_in_order("never seen")
 
 
+def test_on_a_file_the_last_one_heard_of_is_told(engine: Engine) -> None:
+    """Law: a person sees who runs cases, where, and when it was heard of; who left, or came before, is not told."""
+    assert WorkerRegister(engine).signs_of_life() == ()
+    with engine.begin() as connection:
+        connection.execute(text("insert into adjuvant_worker values ('before', datetime('now', '-9 seconds'), 0, '')"))
+    register = WorkerRegister(engine, place="node1:4711")
+    register.join("one")
+    (sign,) = register.signs_of_life()
+    assert (sign.executor_id, sign.place) == ("one", "node1:4711")
+    assert timedelta(0) <= sign.age < timedelta(seconds=5)
+    register.leave("one")
+    assert register.signs_of_life() == ()
+
+
 @pytest.mark.fault("F-26")
 def test_times_are_the_database_s_own(engine: Engine) -> None:
     """A worker whose own clock is wrong is as alive as the others."""
@@ -77,6 +91,7 @@ def test_on_postgresql_silence_for_fifteen_seconds_is_death(postgresql: Postgres
             )
             connection.execute(statement, {"age": age, "name": name})
     assert register.living("me") == {"me", "lively"}
+    assert [sign.executor_id for sign in register.signs_of_life()] == ["lively"]
     register.beat("lively")
     with engine.connect() as connection:
         assert "ancient" not in connection.execute(text("select executor_id from adjuvant_worker")).scalars().all()
