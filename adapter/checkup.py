@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from adapter.domain.record import RawResource
-from adapter.errors import AdjuvantError, BadSettings, StoreInUse
+from adapter.errors import AdjuvantError, BadSettings, NoStore, OldStore, StoreInUse
 from adapter.fhir.cohort import find_members
 from adapter.fhir.delivery import OutputMode, unverified_codes
 from adapter.pipeline.practice import Practice
 from adapter.rooms import (
+    Absent,
     build_archive,
     build_client,
     build_cohort,
     build_practice,
     build_predictor,
     build_vault,
+    makes_key,
     opened_database,
+    require_no_case_files,
 )
 from adapter.settings import Settings
 from adapter.store.backup import require_restored
 from adapter.store.database import StoreLock
-from adapter.store.vault import create_site_key
+from adapter.store.vault import Vault
 
 # only a C-MOVE of a patient's images would tell
 _NOT_TRIED = "not tried: whether the archive knows our AE title and port as a move destination"
@@ -78,13 +84,37 @@ def _store(settings: Settings) -> str:
     except StoreInUse:
         return "in use by the running service"
     with lock:
-        with opened_database(settings):
-            pass
-        if settings.mode is not OutputMode.LIVE and not any(settings.store.vault_folder.glob("*/*")):
-            create_site_key(settings.store.key_path)
-        vault = build_vault(settings.store)
-        vault.recall(vault.keep(b"adjuvant check"))
-    return "database whole, case files can be sealed and read back"
+        return f"{_database(settings)}; {_vault(settings)}"
+
+
+def _database(settings: Settings) -> str:
+    """As it is found: a look makes and upgrades nothing, or no backup could be restored here afterwards."""
+    try:
+        with opened_database(settings, absent=Absent.REFUSE):
+            return "database whole"
+    except NoStore:
+        require_no_case_files(settings.store)
+        return "no database yet, the first start makes it"
+    except OldStore:
+        return "database whole and of an older adjuvant, the next start upgrades it"
+
+
+def _vault(settings: Settings) -> str:
+    if makes_key(settings) and not settings.store.key_path.exists():
+        with TemporaryDirectory(dir=settings.store.folder) as trial:
+            _seal_and_read_back(Vault(Path(trial), secrets.token_bytes(32)))
+        return f"case files could be sealed and read back, the first start makes the site key {settings.store.key_path}"
+    _seal_and_read_back(build_vault(settings.store))
+    return "case files can be sealed and read back"
+
+
+def _seal_and_read_back(vault: Vault) -> None:
+    """A content of its own: workers that share the vault may check it at the same time."""
+    digest = vault.keep(f"adjuvant check {secrets.token_hex(16)}".encode())
+    try:
+        vault.recall(digest)
+    finally:
+        vault.remove([digest])
 
 
 def _ehr(settings: Settings) -> str:

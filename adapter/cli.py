@@ -68,6 +68,7 @@ from adapter.printing import (
     report,
 )
 from adapter.rooms import (
+    Absent,
     Rooms,
     StoreRoom,
     build_client,
@@ -85,7 +86,7 @@ from adapter.store.backup import Manifest, require_restored, restore_backup, tak
 from adapter.store.cases import STATES
 from adapter.store.database import StoreLock
 from adapter.store.ledger import DELIVERED, Ledger, LedgerEntry
-from adapter.store.vault import key_fingerprint, read_site_key
+from adapter.store.vault import create_site_key, key_fingerprint, make_private_folder, read_site_key
 from adapter.store.workers import WorkerRegister
 from adapter.studio import start_scoring, start_training
 from adapter.terminology import load_terminology
@@ -228,8 +229,12 @@ def assess(
 
 
 def _print_decision(settings: Settings, patient_id: PatientId, landmark: datetime | None) -> None:
-    """The transaction, or why there is none. Nothing is asked for: a running service would take it up, and write."""
-    with Rooms(settings) as rooms:
+    """The transaction, or why there is none. Nothing is asked for: a running service would take it up, and write.
+
+    Nothing stays: record and images are sealed under a key of the moment, where the next start would sweep as well.
+    """
+    make_private_folder(settings.store.plain_folder)
+    with TemporaryDirectory(dir=settings.store.plain_folder) as name, Rooms(_of_the_moment(settings, name)) as rooms:
         rooms.client.capabilities()  # a wrong address is the site's fault, and no answer about a patient
         case = Case(patient_id=patient_id, revision=0)
         result, settled = assess_once(case, rooms.ports, landmark, STEPS_TO_A_DECISION, wait=_sleep)
@@ -237,6 +242,14 @@ def _print_decision(settings: Settings, patient_id: PatientId, landmark: datetim
             print_json(outcome_as_json(settled) if settled else {})
             return
         out.print_json(stored_bundle(result.case_file, rooms.store.vault).content.decode())
+
+
+def _of_the_moment(settings: Settings, name: str) -> Settings:
+    """The same site with a ledger, a vault and a key in this folder alone."""
+    folder = Path(name)
+    create_site_key(folder / "site.key")
+    own = {"url": f"sqlite:///{folder}/adjuvant.db", "shared_vault": folder / "vault", "key_file": folder / "site.key"}
+    return settings.model_copy(update={"store": settings.store.model_copy(update=own)})
 
 
 def _is_served(settings: Settings, held: ExitStack) -> bool:
@@ -382,7 +395,7 @@ def _print_backup(manifest: Manifest, what: str, *, as_json: bool) -> None:
 def status(config: Config, as_json: AsJson = False) -> None:
     """How many cases wait, run, and ended in which way; what the running service says of itself and its peers."""
     settings = load_settings(config)
-    with opened_ledger(settings) as ledger:
+    with opened_ledger(settings, absent=Absent.REFUSE) as ledger:
         counts = ledger.counts()
     service = ask_readiness(settings.web.bind, settings.web.port) if settings.web.port else None
     if as_json:
@@ -403,7 +416,7 @@ def reconcile(config: Config, as_json: AsJson = False) -> None:
     settings = load_settings(config)
     started = time.monotonic()
     rounds: list[Reconciliation] = []
-    with StoreRoom(settings) as store, build_client(settings) as client:
+    with StoreRoom(settings, absent=Absent.REFUSE) as store, build_client(settings) as client:
         reconciler, name = build_reconciler(settings, client, store), asked_at(wall_clock())
         while not rounds or (
             rounds[-1].name != name and not rounds[-1].interrupted
@@ -431,7 +444,7 @@ def cases_list(
     """Cases, newest first."""
     if state is not None and state not in STATES:
         raise BadSettings(f"--state {state}: a case is one of {', '.join(STATES)}")
-    with opened_ledger(load_settings(config)) as ledger:
+    with opened_ledger(load_settings(config), absent=Absent.REFUSE) as ledger:
         entries = ledger.list_cases(state=state, patient_id=patient and patient.removeprefix("Patient/"))
     if as_json:
         print_json({"cases": [case_row(entry) for entry in entries]})
@@ -442,7 +455,7 @@ def cases_list(
 @cases_app.command("show")
 def cases_show(case: Annotated[str, typer.Argument(help="The case id, patient:revision.")], config: Config) -> None:
     """One case, whole."""
-    with opened_ledger(load_settings(config)) as ledger:
+    with opened_ledger(load_settings(config), absent=Absent.REFUSE) as ledger:
         entry = ledger.find_case(case)
     if entry is None:
         raise UnknownCase(f"no case {case}: an id is patient:revision, as `cases list` shows it")
@@ -453,7 +466,7 @@ def cases_show(case: Annotated[str, typer.Argument(help="The case id, patient:re
 def cases_retry(patient: Annotated[str, typer.Argument(help="The patient's id.")], config: Config) -> None:
     """Ask for one more look at a patient; the running service takes it up at its next poll."""
     patient_id = PatientId(patient.removeprefix("Patient/"))
-    with opened_ledger(load_settings(config)) as ledger:
+    with opened_ledger(load_settings(config), absent=Absent.REFUSE) as ledger:
         case = ledger.request(patient_id)
     out.print(f"asked for {case.case_id}")
 
@@ -463,7 +476,7 @@ def cases_forget(patient: Annotated[str, typer.Argument(help="The patient's id."
     """Remove a patient's cases, and what no other case needs of the case files; only while no service runs."""
     settings, patient_id = load_settings(config), PatientId(patient.removeprefix("Patient/"))
     with StoreLock(settings.store.folder):
-        with StoreRoom(settings) as store:
+        with StoreRoom(settings, absent=Absent.REFUSE) as store:
             forgotten, removed = forget_patient(store.ledger, store.vault, patient_id)
         shutil.rmtree(settings.store.inbox_folder, ignore_errors=True)  # no service runs: nothing there is awaited
     if not forgotten:
@@ -480,7 +493,7 @@ def replay(
     """Decide a stored case again and compare the transaction byte for byte; asks neither EHR nor PACS."""
     identity = assessment.removeprefix("RiskAssessment/").removeprefix("ra-")
     settings = load_settings(config)
-    with StoreRoom(settings) as store:
+    with StoreRoom(settings, absent=Absent.REFUSE) as store:
         result = replay_case(_case_file_of(store.ledger, identity), build_decision(settings, store.vault))
     if as_json:
         print_json({"assessment": result.assessment_id, "identical": result.identical, "bytes": result.bytes_now})
@@ -504,7 +517,7 @@ def page(
     identity = assessment.removeprefix("RiskAssessment/").removeprefix("ra-")
     settings = load_settings(config)
     systems = load_delivery(site_folder=settings.policy.site_folder).systems
-    with StoreRoom(settings) as store:
+    with StoreRoom(settings, absent=Absent.REFUSE) as store:
         bundle = stored_bundle(_case_file_of(store.ledger, identity), store.vault)
         newer = _standing_instead(store, identity, landmark_of(bundle.content))
     save.write_bytes(writers[save.suffix](page_of(bundle.content, systems=systems, newer=newer)))

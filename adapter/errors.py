@@ -35,6 +35,8 @@
     │   ├── AccessRefused        401, 403, an unknown AE title
     │   ├── UnsupportedPeer      a server that cannot do what the work needs
     │   └── BadStore             a database or vault that is not ours or not whole
+    │       └── NoStore          no database here yet: the first start makes it
+    │       └── OldStore         tables of an older adjuvant: the next start upgrades them
     │       └── StoreInUse       another process holds it
     │       └── CaseFileGone         not in the vault: it expired, or its patient was forgotten
     └── Defect               the makers act: the case waits as a dead letter
@@ -203,6 +205,14 @@ class UnsupportedPeer(Misconfigured):
 
 class BadStore(Misconfigured):
     """A database or vault that is not ours, not whole, or held by another service."""
+
+
+class NoStore(BadStore):
+    """No database here yet, or one without our tables: the first start makes them, a look does not."""
+
+
+class OldStore(BadStore):
+    """The tables of an older adjuvant: the next start upgrades them, a look does not."""
 
 
 class StoreInUse(BadStore):

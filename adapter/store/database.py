@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, Operational
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
 
-from adapter.errors import BadStore, StoreInUse, StoreUnavailable
+from adapter.errors import BadStore, NoStore, OldStore, StoreInUse, StoreUnavailable
 from adapter.moments import Moment, reach
 
 Database = Engine
@@ -30,6 +30,7 @@ Database = Engine
 
 _BUSY_MILLISECONDS = 30_000
 _MIGRATION_KEY, _POLL_KEY, _REAPER_KEY = 7_532_928, 7_532_929, 7_532_930  # any numbers that no other program locks
+_POSTGRESQL_PORT = 5432
 _ONE_MIGRATION = threading.Lock()  # alembic holds the connection it migrates in globals of its modules
 # A worker that was stopped inside a transaction loses it, and its locks, after ten seconds; a server that went without
 # a word is noticed after fifteen. Source: libpq, connection parameters; design, section 7.
@@ -51,12 +52,27 @@ def open_database(url: str) -> Engine:
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         _make_folder(Path(parsed.database).parent)
+    return _connected(parsed, _check_and_migrate)
+
+
+def open_existing_database(url: str) -> Engine:
+    """Connect and check; nothing is made and no table is changed. For who only looks, or asks.
+
+    Raises NoStore where no service ever ran, OldStore before an upgrade's first start, BadStore as `open_database`.
+    """
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database and not Path(parsed.database).exists():
+        raise NoStore(f"no database at {parsed.database}: has the service ever run here?")
+    return _connected(parsed, _check)
+
+
+def _connected(parsed: URL, check: Callable[[Engine], None]) -> Engine:
     # messages of the driver carry no content; a connection that a restart of the server ended is noticed before use
     engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     try:
-        _check_and_migrate(engine)
+        check(engine)
     except DatabaseError as error:
         engine.dispose()
         raise BadStore(f"the database at {parsed.render_as_string(hide_password=True)} cannot be used") from error
@@ -111,20 +127,50 @@ def _use_write_ahead_log(cursor: sqlite3.Cursor) -> None:
 
 
 def _check_and_migrate(engine: Engine) -> None:
+    _require_whole(engine)
+    script = _migrations()
+    if _schema(engine) == script.get_current_head():
+        return
+    with _ONE_MIGRATION, _alone(engine) as connection:
+        # another process may have been faster
+        _require_known(MigrationContext.configure(connection).get_current_revision(), script)
+        _upgrade(connection)
+
+
+def _check(engine: Engine) -> None:
+    _require_whole(engine)
+    script, found = _migrations(), _schema(engine)
+    if found is None:
+        raise NoStore(f"no tables in the database at {_address(engine.url)}: has the service ever run here?")
+    _require_known(found, script)
+    if found != script.get_current_head():
+        raise OldStore(f"the database at {_address(engine.url)} is of an older adjuvant: its next start upgrades it")
+
+
+def _require_whole(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
         with engine.connect() as connection:
             verdict = connection.execute(text("PRAGMA quick_check")).scalar()
         if verdict != "ok":
             raise BadStore("the database file is damaged: restore it from a backup")
-    script = ScriptDirectory(str(files("adapter.store") / "migrations"))
-    wanted = str(script.get_current_head())
-    if _schema(engine) == wanted:
-        return
-    with _ONE_MIGRATION, _alone(engine) as connection:
-        found = MigrationContext.configure(connection).get_current_revision()  # another process may have been faster
-        if found is not None and found not in {step.revision for step in script.walk_revisions()}:
-            raise BadStore(f"the database has schema {found}, this adjuvant needs {wanted} or an older one")
-        _upgrade(connection)
+
+
+def _require_known(found: str | None, script: ScriptDirectory) -> None:
+    if found is not None and found not in {step.revision for step in script.walk_revisions()}:
+        wanted = script.get_current_head()
+        raise BadStore(f"the database has schema {found}, this adjuvant needs {wanted} or an older one")
+
+
+def _migrations() -> ScriptDirectory:
+    return ScriptDirectory(str(files("adapter.store") / "migrations"))
+
+
+def _address(url: URL) -> str:
+    """Where a database is, without who asks and how: neither user, password nor options of the driver."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    host = url.host or url.query.get("host") or "this machine"
+    return f"{host}:{url.port or _POSTGRESQL_PORT}/{url.database or ''}"
 
 
 def _schema(engine: Engine) -> str | None:

@@ -16,8 +16,11 @@ import pytest
 from pypdf import PdfReader
 
 from adapter.demo import SEED, TODAY
+from adapter.domain.ids import PatientId
+from adapter.rooms import opened_ledger
 from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
+from adapter.settings import load_settings
 from adapter.terminology import load_terminology
 from tests.peers.process import free_port
 
@@ -79,15 +82,17 @@ def test_one_patient_is_assessed_once_and_replayed(site: Path, hospital: Sandbox
         "DocumentReference", "Device", "RiskAssessment", "CarePlan", "GuidanceResponse", "Task", "Provenance",
     ]  # fmt: skip
     assert "RiskAssessment" not in hospital.ehr.repository.counts()
-    status = json.loads(_run("status", "--config", site, "--json").stdout)
-    assert status.pop("service") is None
-    assert set(status.values()) == {0}  # nothing asked for
+    assert {path.name for path in (site.parent / "data").rglob("*") if path.is_file()} <= {"adjuvant.lock"}
+    nothing = _run("status", "--config", site, "--json")  # nothing asked for, and a look makes no database
+    assert (nothing.returncode, "has the service ever run here?" in nothing.stderr) == (2, True)
     written = [_run("assess", "patient-01", "--config", site, "--json") for _ in range(2)]
     reports = [json.loads(run.stdout.splitlines()[-1]) for run in written]
     assert [report["delivered"] for report in reports] == [1, 1]
     assert reports[0]["cases"][0]["resources"] == reports[1]["cases"][0]["resources"]
     assert all(reference.endswith("/_history/1") for reference in reports[0]["cases"][0]["resources"])
     assessment = next(ref for ref in reports[0]["cases"][0]["resources"] if ref.startswith("RiskAssessment"))
+    unknown = _run("replay", "nonsense", "--config", site)
+    assert (unknown.returncode, "no assessment nonsense" in unknown.stderr) == (1, True)
     replayed = _run("replay", assessment.split("/_history")[0], "--config", site)
     assert replayed.returncode == 0, replayed.stderr
     assert "identical" in replayed.stdout
@@ -129,7 +134,8 @@ def _require_same_numbers(hospital: SandboxHospital, name: str, dry: str, site: 
 
 def test_a_look_into_the_past_answers_nothing_that_waits(site: Path) -> None:
     """`assess --landmark` is a case of its own. Breach: it settled what waited, and nobody saw the change."""
-    assert _run("cases", "retry", "patient-01", "--config", site).stdout == "asked for patient-01:1\n"
+    with opened_ledger(load_settings(site)) as ledger:
+        ledger.request(PatientId("patient-01"))
     past = json.loads(
         _run("assess", "patient-01", "--landmark", "2020-01-01T00:00:00+00:00", "--config", site, "--json").stdout
     )
@@ -159,7 +165,7 @@ def test_check_says_what_works(site: Path) -> None:
     [
         (["status", "--config", "absent.toml"], 2, "cannot read absent.toml"),
         (["assess", "patient-01"], 2, "--config"),
-        (["replay", "nonsense", "--config", "SITE"], 1, "no assessment nonsense"),
+        (["replay", "nonsense", "--config", "SITE"], 2, "has the service ever run here?"),
         (["assess", "../etc", "--config", "SITE"], 1, "not a legal FHIR id"),
         (["assess", "nobody", "--config", "SITE", "--json"], 0, ""),
         (["policy", "try", "absent.json"], 2, "is no case"),
@@ -206,7 +212,7 @@ def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: Sandbo
     service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 180  # commands take seconds each on a loaded machine
-        while json.loads(_run("status", "--config", site, "--json").stdout)["delivered"] < 2:
+        while _delivered(site) < 2:
             assert time.monotonic() < deadline
             assert service.poll() is None
         asked_for = json.loads(_run("assess", "patient-01", "--config", site, "--json").stdout)
@@ -223,6 +229,11 @@ def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: Sandbo
     assert service.returncode == 0, errors
     assert time.monotonic() - asked < 10
     assert "Simulated" not in errors  # no name of any patient in a log
+
+
+def _delivered(site: Path) -> int:
+    looked = _run("status", "--config", site, "--json")
+    return int(json.loads(looked.stdout)["delivered"]) if looked.returncode == 0 else 0  # no database yet
 
 
 def test_records_are_compared_on_request(site: Path, hospital: SandboxHospital) -> None:

@@ -15,8 +15,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 from sqlmodel import Session, SQLModel
 
-from adapter.errors import BadStore
-from adapter.store.database import StoreLock, open_database
+from adapter.errors import BadStore, NoStore, OldStore
+from adapter.store.database import StoreLock, open_database, open_existing_database
 from adapter.store.ledger import Ledger
 from adapter.store.tables import CaseRow, WatermarkRow
 
@@ -48,6 +48,27 @@ def test_an_empty_place_becomes_a_database_and_opens_again(tmp_path: Path) -> No
     open_database(_url(tmp_path)).dispose()
     open_database(_url(tmp_path)).dispose()
     assert _file(tmp_path).exists()
+
+
+def test_a_look_makes_no_database(tmp_path: Path) -> None:
+    """Law: who only looks leaves no trace. Breach: a mistyped address was a healthy service that never did anything."""
+    with pytest.raises(NoStore, match=r"no database at .*adjuvant\.db: has the service ever run here\?"):
+        open_existing_database(_url(tmp_path))
+    assert not _file(tmp_path).parent.exists()
+    _file(tmp_path).parent.mkdir()
+    _file(tmp_path).touch()
+    with pytest.raises(NoStore, match="no tables in the database at"):
+        open_existing_database(_url(tmp_path))
+    assert _tables(_file(tmp_path)) == set()
+
+
+def test_a_look_upgrades_no_database(tmp_path: Path) -> None:
+    """Law: tables are upgraded at a start. Breach: `status` of the new version did it under a service of the old."""
+    open_database(_url(tmp_path)).dispose()
+    open_existing_database(_url(tmp_path)).dispose()
+    _execute(_file(tmp_path), "update alembic_version set version_num = ?", "0001")
+    with pytest.raises(OldStore, match="its next start upgrades it"):
+        open_existing_database(_url(tmp_path))
 
 
 def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path) -> None:
