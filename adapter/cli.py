@@ -477,6 +477,8 @@ def cases_forget(patient: Annotated[str, typer.Argument(help="The patient's id."
     settings, patient_id = load_settings(config), PatientId(patient.removeprefix("Patient/"))
     with StoreLock(settings.store.folder):
         with StoreRoom(settings, absent=Absent.REFUSE) as store:
+            if WorkerRegister(store.database).anyone():
+                raise StoreInUse("workers live on this database, whatever their data folder: stop them first")
             forgotten, removed = forget_patient(store.ledger, store.vault, patient_id)
         shutil.rmtree(settings.store.inbox_folder, ignore_errors=True)  # no service runs: nothing there is awaited
     if not forgotten:

@@ -17,10 +17,12 @@ from pypdf import PdfReader
 
 from adapter.demo import SEED, TODAY
 from adapter.domain.ids import PatientId
-from adapter.rooms import opened_ledger
+from adapter.rooms import opened_database, opened_ledger, wall_clock
 from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
 from adapter.settings import load_settings
+from adapter.store.ledger import Ledger
+from adapter.store.workers import WorkerRegister
 from adapter.terminology import load_terminology
 from tests.peers.process import free_port
 
@@ -229,6 +231,17 @@ def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: Sandbo
     assert service.returncode == 0, errors
     assert time.monotonic() - asked < 10
     assert "Simulated" not in errors  # no name of any patient in a log
+
+
+def test_nobody_is_forgotten_under_a_living_worker(site: Path) -> None:
+    """Law: case files go only where nobody reads them. Breach: a worker with another data folder was at work on them."""
+    with opened_database(load_settings(site)) as database:
+        Ledger(database, wall_clock).request(PatientId("patient-01"))
+        worker = WorkerRegister(database)
+        worker.join("of another data folder")
+        refused = _run("cases", "forget", "patient-01", "--config", site)
+        worker.leave("of another data folder")
+    assert (refused.returncode, "stop them first" in refused.stderr) == (2, True)
 
 
 def _delivered(site: Path) -> int:
