@@ -38,6 +38,7 @@ from adapter.errors import (
     StoreInUse,
     UnknownCase,
 )
+from adapter.fhir.cohort import PatientList
 from adapter.fhir.delivery import OutputMode, load_delivery
 from adapter.fhir.policy_export import export_policy
 from adapter.page.html import as_html
@@ -72,6 +73,7 @@ from adapter.rooms import (
     Rooms,
     StoreRoom,
     build_client,
+    build_cohort,
     build_decision,
     build_reconciler,
     opened_database,
@@ -85,7 +87,7 @@ from adapter.settings import EXAMPLE, Settings, load_settings
 from adapter.store.backup import Manifest, require_restored, restore_backup, take_backup
 from adapter.store.cases import STATES
 from adapter.store.database import StoreLock
-from adapter.store.ledger import DELIVERED, Ledger, LedgerEntry
+from adapter.store.ledger import DEAD_LETTER, DELIVERED, Ledger, LedgerEntry
 from adapter.store.vault import create_site_key, key_fingerprint, make_private_folder, read_site_key
 from adapter.store.workers import WorkerRegister
 from adapter.studio import start_scoring, start_training
@@ -463,12 +465,46 @@ def cases_show(case: Annotated[str, typer.Argument(help="The case id, patient:re
 
 
 @cases_app.command("retry")
-def cases_retry(patient: Annotated[str, typer.Argument(help="The patient's id.")], config: Config) -> None:
-    """Ask for one more look at a patient; the running service takes it up at its next poll."""
-    patient_id = PatientId(patient.removeprefix("Patient/"))
-    with opened_ledger(load_settings(config), absent=Absent.REFUSE) as ledger:
-        case = ledger.request(patient_id)
-    out.print(f"asked for {case.case_id}")
+def cases_retry(
+    config: Config,
+    patient: Annotated[str | None, typer.Argument(help="The patient's id.")] = None,
+    state: Annotated[str | None, typer.Option(help="dead-letter: everybody whose newest case is one.")] = None,
+) -> None:
+    """Ask for one more look at a patient, or at every dead letter; the running service takes it up at its next poll."""
+    if (patient is None) == (state is None) or state not in {None, DEAD_LETTER}:
+        raise BadSettings(f"name one patient, or give --state {DEAD_LETTER} for everybody whose newest case is one")
+    settings = load_settings(config)
+    with opened_ledger(settings, absent=Absent.REFUSE) as ledger:
+        if patient is None:
+            asked = [ledger.request(found) for found in _dead_letters(ledger)]
+            out.print(f"asked for {len(asked)} patients whose newest case was a dead letter")
+            return
+        patient_id = PatientId(patient.removeprefix("Patient/"))
+        _require_known(patient_id, settings, ledger)
+        out.print(f"asked for {ledger.request(patient_id).case_id}")
+
+
+def _dead_letters(ledger: Ledger) -> list[PatientId]:
+    """Whose newest case is a dead letter; who was asked for again since then waits already."""
+    patients = sorted({PatientId(entry.patient_id) for entry in ledger.list_cases(state=DEAD_LETTER)})
+    newest = {patient: ledger.newest_case(patient) for patient in patients}
+    return [patient for patient, entry in newest.items() if entry is not None and entry.state == DEAD_LETTER]
+
+
+def _require_known(patient_id: PatientId, settings: Settings, ledger: Ledger) -> None:
+    """A mistyped id is nobody's. Who belongs to a Group or a search only the EHR can say: then the ledger has to know.
+
+    Raises UnknownCase with the way out.
+    """
+    cohort = build_cohort(settings.cohort)
+    listed = cohort.patients if isinstance(cohort, PatientList) else None
+    if patient_id in (listed or ()) or ledger.was_asked_for(patient_id):
+        return
+    where = "only the EHR knows who is in the cohort" if listed is None else "is not in cohort.patients"
+    raise UnknownCase(
+        f"Patient/{patient_id} was never asked for, and {where}: "
+        f"mistyped? `adjuvant assess {patient_id}` asks the EHR for anybody"
+    )
 
 
 @cases_app.command("forget")

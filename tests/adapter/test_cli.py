@@ -17,6 +17,7 @@ from pypdf import PdfReader
 
 from adapter.demo import SEED, TODAY
 from adapter.domain.ids import PatientId
+from adapter.domain.outcome import DeadLetter, Settled, Skipped
 from adapter.rooms import opened_database, opened_ledger, wall_clock
 from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
@@ -233,8 +234,42 @@ def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: Sandbo
     assert "Simulated" not in errors  # no name of any patient in a log
 
 
+def test_nobody_unknown_is_asked_for(site: Path) -> None:
+    """Law: a mistyped id is refused with the way out. Breach: its case was skipped, and the patient was not looked at.
+
+    On a list whoever is on it may be asked for; under another cohort only whom the ledger knows.
+    """
+    with opened_database(load_settings(site)):
+        pass
+    assert _run("cases", "retry", "patient-01", "--config", site).stdout == "asked for patient-01:1\n"
+    mistyped = _run("cases", "retry", "patient-10", "--config", site)
+    assert (mistyped.returncode, "is not in cohort.patients" in mistyped.stderr) == (1, True)
+    assert "`adjuvant assess patient-10`" in mistyped.stderr
+    grouped = site.with_name("grouped.toml")
+    grouped.write_text(site.read_text().replace("patients = [", 'group = "Group/1" # [', 1))
+    assert _run("cases", "retry", "Patient/patient-01", "--config", grouped).stdout == "asked for patient-01:1\n"
+    assert _run("cases", "retry", "patient-02", "--config", grouped).returncode == 1
+
+
+def test_every_dead_letter_is_asked_for_again(site: Path) -> None:
+    """Law: whose newest case is a dead letter, once each; who was asked for since then, or is well, is left alone."""
+    with opened_ledger(load_settings(site)) as ledger:
+        dead, well = DeadLetter(reason="r", detail=""), Skipped(reason="r", detail="")
+        histories: dict[str, list[Settled]] = {"p1": [dead, dead], "p2": [dead, well], "p3": [dead], "p4": [well]}
+        for patient, endings in histories.items():
+            for ending in endings:
+                ledger.record(ledger.request(PatientId(patient)), ending)
+    said = _run("cases", "retry", "--state", "dead-letter", "--config", site).stdout
+    assert said == "asked for 2 patients whose newest case was a dead letter\n"
+    waiting = json.loads(_run("cases", "list", "--state", "waiting", "--config", site, "--json").stdout)
+    assert {case["case"] for case in waiting["cases"]} == {"p1:3", "p3:2"}
+    assert _run("cases", "retry", "--state", "dead-letter", "--config", site).stdout.startswith("asked for 0 ")
+    both = _run("cases", "retry", "p1", "--state", "dead-letter", "--config", site)
+    assert (both.returncode, "name one patient, or give" in both.stderr) == (2, True)
+
+
 def test_nobody_is_forgotten_under_a_living_worker(site: Path) -> None:
-    """Law: case files go only where nobody reads them. Breach: a worker with another data folder was at work on them."""
+    """Law: case files go only where nobody reads them. Breach: a worker of another data folder was at work on them."""
     with opened_database(load_settings(site)) as database:
         Ledger(database, wall_clock).request(PatientId("patient-01"))
         worker = WorkerRegister(database)
