@@ -9,7 +9,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from adapter.domain.record import RawResource
-from adapter.errors import AdjuvantError, BadSettings, NoStore, OldStore, StoreInUse
+from adapter.errors import (
+    AdjuvantError,
+    BadSettings,
+    NoStore,
+    OldStore,
+    PeerTimeout,
+    PeerUnavailable,
+    StoreInUse,
+    StoreUnreachable,
+)
 from adapter.fhir.cohort import find_members
 from adapter.fhir.delivery import OutputMode, unverified_codes
 from adapter.pipeline.practice import Practice
@@ -36,11 +45,15 @@ _NOT_TRIED = "not tried: whether the archive knows our AE title and port as a mo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One line: what was tried, whether the service could do its job with it, and what was found."""
+    """One line: what was tried, whether the service could do its job with it, and what was found.
+
+    unreachable: it failed because a peer cannot be reached, so it may pass later as it stands.
+    """
 
     what: str
     passed: bool
     detail: str
+    unreachable: bool = False
 
 
 def check_site(settings: Settings) -> Iterator[Finding]:
@@ -57,7 +70,8 @@ def _tried(what: str, attempt: Callable[[], str]) -> Iterator[Finding]:
     try:
         yield Finding(what=what, passed=True, detail=attempt())
     except AdjuvantError as error:
-        yield Finding(what=what, passed=False, detail=f"{type(error).__name__}: {error}")
+        unreachable = isinstance(error, PeerUnavailable | PeerTimeout | StoreUnreachable)
+        yield Finding(what=what, passed=False, detail=f"{type(error).__name__}: {error}", unreachable=unreachable)
 
 
 def _mappings(settings: Settings) -> str:

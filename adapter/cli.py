@@ -36,6 +36,7 @@ from adapter.errors import (
     PeerTimeout,
     PeerUnavailable,
     StoreInUse,
+    StoreUnreachable,
     UnknownCase,
 )
 from adapter.fhir.cohort import PatientList
@@ -98,6 +99,7 @@ from inference.contract import BundleRefused
 from inference.predictor import Predictor
 
 DONE, INCOMPLETE, USAGE, UNREACHABLE = 0, 1, 2, 3
+_UNREACHABLE = (PeerUnavailable, PeerTimeout, StoreUnreachable)
 _LONGEST_CASE_SECONDS, _LOOK_SECONDS = 600.0, 0.2
 
 app = typer.Typer(
@@ -128,7 +130,7 @@ def main() -> None:
 
 
 def _exit_code(error: AdjuvantError) -> int:
-    if isinstance(error, PeerUnavailable | PeerTimeout):
+    if isinstance(error, _UNREACHABLE):
         return UNREACHABLE
     return USAGE if isinstance(error, Misconfigured) else INCOMPLETE
 
@@ -309,7 +311,7 @@ def check(
     write_example: Annotated[bool, typer.Option("--write-example", help="Print a commented configuration.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Try everything the service needs, one line each; exit 1 if it could not do its job."""
+    """Try everything the service needs, one line each; exit 1 if it could not do its job, 3 if only for a peer."""
     if write_example:
         out.print(EXAMPLE, markup=False, end="")
         return
@@ -322,8 +324,9 @@ def check(
             out.print(finding_line(finding), markup=False)
     if as_json:
         print_json({"checks": [finding_row(finding) for finding in findings]})
-    if not all(finding.passed for finding in findings):
-        sys.exit(INCOMPLETE)
+    failed = [finding for finding in findings if not finding.passed]
+    if failed:
+        sys.exit(UNREACHABLE if all(finding.unreachable for finding in failed) else INCOMPLETE)
 
 
 @app.command()
@@ -419,6 +422,7 @@ def reconcile(config: Config, as_json: AsJson = False) -> None:
     started = time.monotonic()
     rounds: list[Reconciliation] = []
     with StoreRoom(settings, absent=Absent.REFUSE) as store, build_client(settings) as client:
+        client.capabilities()  # an EHR that is down is no comparison; one that goes down later leaves a part of it
         reconciler, name = build_reconciler(settings, client, store), asked_at(wall_clock())
         while not rounds or (
             rounds[-1].name != name and not rounds[-1].interrupted

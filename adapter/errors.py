@@ -10,6 +10,7 @@
     │   ├── VersionConflict      somebody else wrote the resource first
     │   ├── SeriesIncomplete     the archive owes images; when the attempts are over the case abstains
     │   ├── StoreUnavailable     our own disk is full or cannot be written now
+    │   │   └── StoreUnreachable     PostgreSQL cannot be reached now
     │   ├── ProcessUnavailable   this machine does not bring a process of ours to work now
     │   └── Overtaken            another of our processes went on with the same work: leave it to that one
     ├── BadData              a data steward looks: the case is settled with this reason
@@ -105,6 +106,10 @@ class SeriesIncomplete(Transient):
 
 class StoreUnavailable(Transient):
     """Our own disk is full or cannot be written now; nothing half written is left."""
+
+
+class StoreUnreachable(StoreUnavailable):
+    """PostgreSQL cannot be reached now: its port, its host, or it is not up yet."""
 
 
 class ProcessUnavailable(Transient):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -22,7 +23,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, Operational
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
 
-from adapter.errors import BadStore, NoStore, OldStore, StoreInUse, StoreUnavailable
+from adapter.errors import BadStore, NoStore, OldStore, StoreInUse, StoreUnavailable, StoreUnreachable
 from adapter.moments import Moment, reach
 
 Database = Engine
@@ -43,11 +44,27 @@ _POSTGRESQL_PATIENCE = {
     "options": "-c idle_in_transaction_session_timeout=10000",
 }
 
+# What to look for in the driver's words: a connection that is refused has no SQLSTATE in psycopg, only what libpq or
+# the server says in English.
+_POSTGRESQL_REFUSALS: tuple[tuple[str, type[BadStore | StoreUnreachable], str], ...] = (
+    ("password authentication failed", BadStore, "password refused"),
+    ("no password supplied", BadStore, "password refused, for none was given"),
+    (r"no pg_hba\.conf entry", BadStore, "this host and user are not let in (pg_hba.conf)"),
+    (r'database ".*" does not exist', BadStore, "no such database"),
+    (r'role ".*" does not exist', BadStore, "no such user"),
+    ("Connection refused", StoreUnreachable, "connection refused"),
+    ("failed to resolve host", StoreUnreachable, "host name not found"),
+    ("timeout expired", StoreUnreachable, "nobody answers"),
+    ("the database system is", StoreUnreachable, "it starts up or shuts down"),
+    ("too many clients", StoreUnreachable, "it has no connection left"),
+)
+
 
 def open_database(url: str) -> Engine:
     """Connect, check, and bring the tables to this version: an empty database gets them, an older one is upgraded.
 
-    Raises BadStore for a damaged file, the schema of a newer adjuvant, or a place that cannot be written.
+    Raises BadStore for a damaged file, the schema of a newer adjuvant, or a place that cannot be written,
+    StoreUnreachable while PostgreSQL is down.
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
@@ -75,11 +92,21 @@ def _connected(parsed: URL, check: Callable[[Engine], None]) -> Engine:
         check(engine)
     except DatabaseError as error:
         engine.dispose()
-        raise BadStore(f"the database at {parsed.render_as_string(hide_password=True)} cannot be used") from error
+        raise _refusal(error, parsed) from error
     except BadStore:
         engine.dispose()
         raise
     return engine
+
+
+def _refusal(error: DatabaseError, url: URL) -> BadStore | StoreUnreachable:
+    """Why a database does not open: where it is and the cause, never the driver's words, which may hold anything."""
+    if url.get_backend_name() == "postgresql":
+        said = str(error.orig)
+        for words, kind, cause in _POSTGRESQL_REFUSALS:
+            if re.search(words, said):
+                return kind(f"the database at {_address(url)}: {cause}")
+    return BadStore(f"the database at {_address(url)} cannot be used ({type(error.orig).__name__})")
 
 
 def _parsed(url: str) -> URL:

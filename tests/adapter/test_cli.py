@@ -150,14 +150,15 @@ def test_a_look_into_the_past_answers_nothing_that_waits(site: Path) -> None:
 
 
 def test_check_says_what_works(site: Path) -> None:
-    """Every line ok, exit 0; with a closed EHR port one FAIL names it, the other lines still come, exit 1."""
+    """Every line ok, exit 0; with a closed EHR port FAIL names it, the other lines still come, exit 3."""
     good = _run("check", "--config", site)
     assert good.returncode == 0, good.stdout + good.stderr
     assert good.stdout.count("ok  ") == 6
     broken = site.with_name("broken.toml")
     broken.write_text(site.read_text().replace("base_url = ", 'base_url = "http://127.0.0.1:9/fhir" #', 1))
     bad = _run("check", "--config", broken)
-    assert bad.returncode == 1
+    assert bad.returncode == 3
+    assert "PeerUnavailable: metadata: connection refused at 127.0.0.1:9" in bad.stdout
     assert "FAIL  EHR" in bad.stdout
     assert "ok    model" in bad.stdout
 
@@ -188,6 +189,14 @@ def test_an_unreachable_peer_is_exit_3(site: Path) -> None:
     closed = site.with_name("closed.toml")
     closed.write_text(site.read_text().replace("base_url = ", 'base_url = "http://127.0.0.1:9/fhir" #', 1))
     assert _run("assess", "patient-01", "--config", closed).returncode == 3
+    with opened_database(load_settings(closed)):
+        pass
+    assert _run("reconcile", "--config", closed).returncode == 3
+    down = site.with_name("down.toml")
+    down.write_text(site.read_text().replace('"sqlite:', '"postgresql://adjuvant:s3cret@127.0.0.1:9/cases" # ', 1))
+    looked = _run("status", "--config", down)
+    assert (looked.returncode, "s3cret" in looked.stderr) == (3, False)
+    assert "the database at 127.0.0.1:9/cases: connection refused" in looked.stderr
 
 
 def test_the_rules_can_be_tried_and_shown(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 from sqlmodel import Session, SQLModel
 
-from adapter.errors import BadStore, NoStore, OldStore
+from adapter.errors import BadStore, NoStore, OldStore, StoreUnreachable
 from adapter.store.database import StoreLock, open_database, open_existing_database
 from adapter.store.ledger import Ledger
 from adapter.store.tables import CaseRow, WatermarkRow
+from tests.peers.postgresql import Postgresql
 
 
 def _url(folder: Path) -> str:
@@ -232,3 +233,26 @@ def test_cases_of_an_older_adjuvant_survive_the_upgrade(tmp_path: Path) -> None:
     assert [case.case_id for case in ledger.unsettled_cases()] == ["p1:1"]
     assert ledger.oldest_waiting() is not None
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("host", "cause"), [("127.0.0.1:9", "connection refused"), ("database.invalid:5432", "host name not found")]
+)
+def test_a_database_that_is_down_is_named_with_its_cause(host: str, cause: str) -> None:
+    """Law: where and why, and no secret. Breach: the options of the driver stood there, and the cause did not."""
+    with pytest.raises(StoreUnreachable) as refusal:
+        open_existing_database(f"postgresql://adjuvant:s3cret@{host}/cases")
+    assert str(refusal.value) == f"the database at {host}/cases: {cause}"
+
+
+def test_a_database_that_lets_us_not_in_is_the_sites_to_mend(postgresql: Postgresql) -> None:
+    """A password or a name that is wrong is no outage: BadStore, as nothing changes by itself."""
+    address = postgresql.url.partition("@")[2].partition("/")[0]
+    user, _, rest = postgresql.url.rpartition("@")
+    for url, cause in (
+        (f"{user}x@{rest}", f"{address}/postgres: password refused"),
+        (postgresql.url.replace("/postgres", "/absent"), f"{address}/absent: no such database"),
+    ):
+        with pytest.raises(BadStore) as refusal:
+            open_database(url)
+        assert str(refusal.value) == f"the database at {cause}"
