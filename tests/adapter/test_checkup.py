@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from adapter.checkup import Finding, check_site
 from adapter.domain.ids import PatientId
 from adapter.rooms import StoreRoom
 from adapter.settings import Settings, settings_from
+from adapter.store.database import StoreLock
+from tests.fakes.fhir_wire import FhirWire, WireReply
 
 
 @pytest.fixture
@@ -55,3 +59,49 @@ def test_a_check_misses_the_ledger_of_the_case_files(settings: Settings, tmp_pat
     found = _finding(settings, "store")
     assert (found.passed, "holds 1 case files and the database knows no case" in found.detail) == (False, True)
     assert not (tmp_path / "adjuvant.db").exists()
+
+
+def test_a_cohort_of_nobody_is_no_cohort(settings: Settings) -> None:
+    """Law: a check does not pass what cannot work. Breach: a Group whose members all left was a healthy service."""
+    group = {"resourceType": "Group", "id": "1", "meta": {"versionId": "1"}, "member": []}
+    reply = WireReply(body=json.dumps(group).encode(), headers={"content-type": "application/fhir+json"})
+    with FhirWire(lambda _: reply) as wire:
+        found = _finding(_with(settings, fhir={"base_url": wire.base_url}, cohort={"group": "Group/1"}), "cohort")
+    assert (found.passed, "nobody is in it" in found.detail) == (False, True)
+
+
+def test_a_port_that_somebody_else_holds_is_named_before_the_start(settings: Settings) -> None:
+    """Law: web.port is ours or free. Breach: the check passed, and the service did not start."""
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        taken = _with(settings, web={"port": port})
+        found = _finding(taken, "web")
+        assert (found.passed, f"web.port {port} is taken at 127.0.0.1, by another program" in found.detail) == (
+            False,
+            True,
+        )
+        with StoreLock(settings.store.folder):
+            assert _finding(taken, "web").passed  # the running service has it
+    assert _finding(taken, "web").passed
+
+
+@pytest.mark.parametrize(
+    ("host", "bind", "passed"),
+    [
+        ("192.0.2.7", "127.0.0.1", False),
+        ("pacs.invalid", "localhost", False),
+        ("192.0.2.7", "0.0.0.0", True),
+        ("127.0.0.1", "127.0.0.1", True),
+        ("localhost", "127.0.0.1", True),
+    ],
+)
+def test_an_archive_elsewhere_cannot_reach_loopback(settings: Settings, host: str, bind: str, passed: bool) -> None:
+    """Law: what listens on loopback is for this machine. Breach: every C-MOVE ended with no image, after minutes."""
+    pacs = {"host": host, "port": 4242, "ae_title": "PACS"}
+    found = _finding(_with(settings, pacs=pacs, dicom={"bind": bind}), "move destination")
+    assert found.passed is passed
+    assert passed or f"the archive at {host} cannot reach {bind}: set dicom.bind" in found.detail
+
+
+def _with(settings: Settings, **sections: object) -> Settings:
+    return settings_from({**settings.model_dump(exclude_unset=True), **sections})

@@ -153,7 +153,7 @@ def test_check_says_what_works(site: Path) -> None:
     """Every line ok, exit 0; with a closed EHR port FAIL names it, the other lines still come, exit 3."""
     good = _run("check", "--config", site)
     assert good.returncode == 0, good.stdout + good.stderr
-    assert good.stdout.count("ok  ") == 6
+    assert good.stdout.count("ok  ") == 8
     broken = site.with_name("broken.toml")
     broken.write_text(site.read_text().replace("base_url = ", 'base_url = "http://127.0.0.1:9/fhir" #', 1))
     bad = _run("check", "--config", broken)
