@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -89,7 +90,7 @@ from adapter.store.backup import Manifest, require_restored, restore_backup, tak
 from adapter.store.cases import STATES
 from adapter.store.database import StoreLock
 from adapter.store.ledger import DEAD_LETTER, DELIVERED, Ledger, LedgerEntry
-from adapter.store.vault import create_site_key, key_fingerprint, make_private_folder, read_site_key
+from adapter.store.vault import create_site_key, key_fingerprint, make_private_folder, read_site_key, save_private
 from adapter.store.workers import WorkerRegister
 from adapter.studio import start_scoring, start_training
 from adapter.terminology import load_terminology
@@ -111,6 +112,23 @@ policy_app = typer.Typer(no_args_is_help=True, help="The rules.")
 app.add_typer(cases_app, name="cases")
 app.add_typer(model_app, name="model")
 app.add_typer(policy_app, name="policy")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"adjuvant {version('adjuvant')}", markup=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    shown: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
 
 Config = Annotated[Path, typer.Option("--config", help="The site's configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -237,8 +255,8 @@ def _print_decision(settings: Settings, patient_id: PatientId, landmark: datetim
 
     Nothing stays: record and images are sealed under a key of the moment, where the next start would sweep as well.
     """
-    make_private_folder(settings.store.plain_folder)
-    with TemporaryDirectory(dir=settings.store.plain_folder) as name, Rooms(_of_the_moment(settings, name)) as rooms:
+    with ExitStack() as held:
+        rooms = held.enter_context(Rooms(_of_the_moment(settings, held)))
         rooms.client.capabilities()  # a wrong address is the site's fault, and no answer about a patient
         case = Case(patient_id=patient_id, revision=0)
         result, settled = assess_once(case, rooms.ports, landmark, STEPS_TO_A_DECISION, wait=_sleep)
@@ -248,9 +266,19 @@ def _print_decision(settings: Settings, patient_id: PatientId, landmark: datetim
         out.print_json(stored_bundle(result.case_file, rooms.store.vault).content.decode())
 
 
-def _of_the_moment(settings: Settings, name: str) -> Settings:
-    """The same site with a ledger, a vault and a key in this folder alone."""
-    folder = Path(name)
+def _of_the_moment(settings: Settings, held: ExitStack) -> Settings:
+    """The same site with a ledger, a vault and a key in a folder that goes with what is held.
+
+    Raises StoreInUse where a service listens for the images that we would ask for.
+    """
+    try:
+        held.enter_context(StoreLock(settings.store.folder))  # one that starts would sweep what we receive
+    except StoreInUse as error:
+        if settings.pacs is not None:
+            port = settings.dicom.port
+            raise StoreInUse(f"a service runs here and holds dicom.port {port}: stop it for a dry run") from error
+    make_private_folder(settings.store.plain_folder)
+    folder = Path(held.enter_context(TemporaryDirectory(dir=settings.store.plain_folder)))
     create_site_key(folder / "site.key")
     own = {"url": f"sqlite:///{folder}/adjuvant.db", "shared_vault": folder / "vault", "key_file": folder / "site.key"}
     return settings.model_copy(update={"store": settings.store.model_copy(update=own)})
@@ -459,10 +487,14 @@ def cases_list(
 
 
 @cases_app.command("show")
-def cases_show(case: Annotated[str, typer.Argument(help="The case id, patient:revision.")], config: Config) -> None:
-    """One case, whole."""
+def cases_show(
+    case: Annotated[str, typer.Argument(help="The case id, patient:revision, with or without Patient/.")],
+    config: Config,
+    as_json: AsJson = True,  # noqa: ARG001 (it is JSON either way: nobody must remember which command is not)
+) -> None:
+    """One case, whole, as JSON."""
     with opened_ledger(load_settings(config), absent=Absent.REFUSE) as ledger:
-        entry = ledger.find_case(case)
+        entry = ledger.find_case(case.removeprefix("Patient/"))
     if entry is None:
         raise UnknownCase(f"no case {case}: an id is patient:revision, as `cases list` shows it")
     print_json(case_in_full(entry))
@@ -562,7 +594,11 @@ def page(
     with StoreRoom(settings, absent=Absent.REFUSE) as store:
         bundle = stored_bundle(_case_file_of(store.ledger, identity), store.vault)
         newer = _standing_instead(store, identity, landmark_of(bundle.content))
-    save.write_bytes(writers[save.suffix](page_of(bundle.content, systems=systems, newer=newer)))
+    content = writers[save.suffix](page_of(bundle.content, systems=systems, newer=newer))
+    try:
+        save_private(save, content)
+    except OSError as error:
+        raise BadSettings(f"--out {save} cannot be written: {error.strerror}") from error
     err.print(f"wrote {save}")
 
 
@@ -729,7 +765,9 @@ def policy_try(
     try:
         content = json.loads(case.read_text(encoding="utf-8"))
         features, landmark = content["features"], datetime.fromisoformat(content["landmark"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise BadSettings(f"cannot read {case}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise BadSettings(f"{case} is no case: it needs features and a landmark") from error
     policy = load_policy(site_folder=sandbox_policy() if sandbox_rules else None)
     verdict = summary(evaluate_features(features, landmark, policy))

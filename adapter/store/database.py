@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Self, TextIO
@@ -32,6 +32,7 @@ Database = Engine
 _BUSY_MILLISECONDS = 30_000
 _MIGRATION_KEY, _POLL_KEY, _REAPER_KEY = 7_532_928, 7_532_929, 7_532_930  # any numbers that no other program locks
 _POSTGRESQL_PORT = 5432
+_PRIVATE = 0o600
 _ONE_MIGRATION = threading.Lock()  # alembic holds the connection it migrates in globals of its modules
 # A worker that was stopped inside a transaction loses it, and its locks, after ten seconds; a server that went without
 # a word is noticed after fifteen. Source: libpq, connection parameters; design, section 7.
@@ -69,6 +70,7 @@ def open_database(url: str) -> Engine:
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         _make_folder(Path(parsed.database).parent)
+        _make_private(Path(parsed.database))
     return _connected(parsed, _check_and_migrate)
 
 
@@ -129,6 +131,16 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadStore(f"the folder {folder} cannot be made: {error.strerror}") from error
+
+
+def _make_private(database: Path) -> None:
+    """For its owner only, from before it holds anything; what SQLite writes beside it takes the same mode."""
+    try:
+        database.touch(mode=_PRIVATE)
+        with suppress(PermissionError):  # of another user, who let us write
+            database.chmod(_PRIVATE)
+    except OSError as error:
+        raise BadStore(f"the database at {database} cannot be written: {error.strerror}") from error
 
 
 def _prepare_sqlite(connection: object, entry: ConnectionPoolEntry) -> None:  # noqa: ARG001 (SQLAlchemy's signature)

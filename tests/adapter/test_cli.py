@@ -103,6 +103,12 @@ def test_one_patient_is_assessed_once_and_replayed(site: Path, hospital: Sandbox
         paper = site.with_name(f"page.{suffix}")
         assert _run("page", assessment.split("/_history")[0], "--config", site, "--out", paper).returncode == 0
         assert paper.read_bytes().startswith(start)
+        assert paper.stat().st_mode & 0o077 == 0
+    nowhere = _run("page", assessment.split("/_history")[0], "--config", site, "--out", "/nope/page.html")
+    assert (nowhere.returncode, "--out /nope/page.html cannot be written" in nowhere.stderr) == (2, True)
+    assert json.loads(_run("cases", "show", "Patient/patient-01:1", "--json", "--config", site).stdout)["case"]
+    readable = [path for path in (site.parent / "data").rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+    assert [path.name for path in readable] == ["adjuvant.lock"]
     _require_same_numbers(hospital, assessment.split("/")[1], dry.stdout, site)
     counted = json.loads(_run("status", "--config", site, "--json").stdout)
     assert counted["delivered"] == 2
@@ -172,7 +178,9 @@ def test_check_says_what_works(site: Path) -> None:
         (["replay", "nonsense", "--config", "SITE"], 2, "has the service ever run here?"),
         (["assess", "../etc", "--config", "SITE"], 1, "not a legal FHIR id"),
         (["assess", "nobody", "--config", "SITE", "--json"], 0, ""),
-        (["policy", "try", "absent.json"], 2, "is no case"),
+        (["policy", "try", "absent.json"], 2, "cannot read absent.json: No such file"),
+        (["policy", "try", "SITE"], 2, "is no case"),
+        (["cases", "show", "Patient/nobody:1", "--json", "--config", "SITE"], 2, "has the service ever run here?"),
         (["page", "nonsense", "--config", "SITE", "--out", "page.docx"], 2, "ends in .html or .pdf"),
     ],
 )
@@ -209,6 +217,7 @@ def test_the_rules_can_be_tried_and_shown(tmp_path: Path) -> None:
     assert "HIGH" in _run("policy", "show").stdout
     assert "agree" in _run("model", "verify").stdout
     assert "1." in _run("model", "show").stdout
+    assert re.fullmatch(r"adjuvant \d+\.\d+\.\d+\n", _run("--version").stdout)
     exported = json.loads(_run("policy", "export", "--sandbox").stdout)
     assert exported["entry"][0]["resource"]["resourceType"] == "PlanDefinition"
 
@@ -232,6 +241,8 @@ def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: Sandbo
         assert asked_for["delivered"] == 1
         assessment = next(ref for ref in asked_for["cases"][0]["resources"] if ref.startswith("RiskAssessment"))
         assert "identical" in _run("replay", assessment.split("/_history")[0], "--config", site).stdout
+        dry = _run("assess", "patient-01", "--config", site, "--dry-run")
+        assert (dry.returncode, "a service runs here and holds dicom.port" in dry.stderr) == (2, True)
         forgotten = _run("cases", "forget", "patient-01", "--config", site)
         assert (forgotten.returncode, "is in use by process" in forgotten.stderr) == (2, True)
     finally:

@@ -51,6 +51,17 @@ def test_an_empty_place_becomes_a_database_and_opens_again(tmp_path: Path) -> No
     assert _file(tmp_path).exists()
 
 
+def test_a_database_is_its_owners_alone(tmp_path: Path) -> None:
+    """Law: ids of patients are nobody else's to read. Breach: mode 0644 under the umask of most machines."""
+    engine = open_database(_url(tmp_path))
+    assert {path.stat().st_mode & 0o077 for path in _file(tmp_path).parent.iterdir()} == {0}
+    assert len(list(_file(tmp_path).parent.iterdir())) > 1  # what lies beside it, too
+    engine.dispose()
+    _file(tmp_path).chmod(0o644)
+    open_database(_url(tmp_path)).dispose()
+    assert _file(tmp_path).stat().st_mode & 0o077 == 0
+
+
 def test_a_look_makes_no_database(tmp_path: Path) -> None:
     """Law: who only looks leaves no trace. Breach: a mistyped address was a healthy service that never did anything."""
     with pytest.raises(NoStore, match=r"no database at .*adjuvant\.db: has the service ever run here\?"):
