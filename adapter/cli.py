@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -36,8 +37,10 @@ from adapter.errors import (
     PeerTimeout,
     PeerUnavailable,
     StoreInUse,
+    StoreUnreachable,
     UnknownCase,
 )
+from adapter.fhir.cohort import PatientList
 from adapter.fhir.delivery import OutputMode, load_delivery
 from adapter.fhir.policy_export import export_policy
 from adapter.page.html import as_html
@@ -71,9 +74,11 @@ from adapter.printing import (
     worker_row,
 )
 from adapter.rooms import (
+    Absent,
     Rooms,
     StoreRoom,
     build_client,
+    build_cohort,
     build_decision,
     build_reconciler,
     opened_database,
@@ -87,8 +92,8 @@ from adapter.settings import EXAMPLE, Settings, load_settings
 from adapter.store.backup import Manifest, require_restored, restore_backup, take_backup
 from adapter.store.cases import RUNNING, STATES, WAITING
 from adapter.store.database import StoreLock
-from adapter.store.ledger import DELIVERED, Ledger, LedgerEntry
-from adapter.store.vault import key_fingerprint, read_site_key
+from adapter.store.ledger import DEAD_LETTER, DELIVERED, Ledger, LedgerEntry
+from adapter.store.vault import create_site_key, key_fingerprint, make_private_folder, read_site_key, save_private
 from adapter.store.workers import WorkerRegister
 from adapter.studio import start_scoring, start_training
 from adapter.terminology import load_terminology
@@ -98,6 +103,7 @@ from inference.contract import BundleRefused
 from inference.predictor import Predictor
 
 DONE, INCOMPLETE, USAGE, UNREACHABLE = 0, 1, 2, 3
+_UNREACHABLE = (PeerUnavailable, PeerTimeout, StoreUnreachable)
 _LONGEST_CASE_SECONDS, _LOOK_SECONDS = 600.0, 0.2
 
 app = typer.Typer(
@@ -109,6 +115,23 @@ policy_app = typer.Typer(no_args_is_help=True, help="The rules.")
 app.add_typer(cases_app, name="cases")
 app.add_typer(model_app, name="model")
 app.add_typer(policy_app, name="policy")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"adjuvant {version('adjuvant')}", markup=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    shown: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
 
 Config = Annotated[Path, typer.Option("--config", help="The site's configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -128,7 +151,7 @@ def main() -> None:
 
 
 def _exit_code(error: AdjuvantError) -> int:
-    if isinstance(error, PeerUnavailable | PeerTimeout):
+    if isinstance(error, _UNREACHABLE):
         return UNREACHABLE
     return USAGE if isinstance(error, Misconfigured) else INCOMPLETE
 
@@ -231,8 +254,12 @@ def assess(
 
 
 def _print_decision(settings: Settings, patient_id: PatientId, landmark: datetime | None) -> None:
-    """The transaction, or why there is none. Nothing is asked for: a running service would take it up, and write."""
-    with Rooms(settings) as rooms:
+    """The transaction, or why there is none. Nothing is asked for: a running service would take it up, and write.
+
+    Nothing stays: record and images are sealed under a key of the moment, where the next start would sweep as well.
+    """
+    with ExitStack() as held:
+        rooms = held.enter_context(Rooms(_of_the_moment(settings, held)))
         rooms.client.capabilities()  # a wrong address is the site's fault, and no answer about a patient
         case = Case(patient_id=patient_id, revision=0)
         result, settled = assess_once(case, rooms.ports, landmark, STEPS_TO_A_DECISION, wait=_sleep)
@@ -240,6 +267,24 @@ def _print_decision(settings: Settings, patient_id: PatientId, landmark: datetim
             print_json(outcome_as_json(settled) if settled else {})
             return
         out.print_json(stored_bundle(result.case_file, rooms.store.vault).content.decode())
+
+
+def _of_the_moment(settings: Settings, held: ExitStack) -> Settings:
+    """The same site with a ledger, a vault and a key in a folder that goes with what is held.
+
+    Raises StoreInUse where a service listens for the images that we would ask for.
+    """
+    try:
+        held.enter_context(StoreLock(settings.store.folder))  # one that starts would sweep what we receive
+    except StoreInUse as error:
+        if settings.pacs is not None:
+            port = settings.dicom.port
+            raise StoreInUse(f"a service runs here and holds dicom.port {port}: stop it for a dry run") from error
+    make_private_folder(settings.store.plain_folder)
+    folder = Path(held.enter_context(TemporaryDirectory(dir=settings.store.plain_folder)))
+    create_site_key(folder / "site.key")
+    own = {"url": f"sqlite:///{folder}/adjuvant.db", "shared_vault": folder / "vault", "key_file": folder / "site.key"}
+    return settings.model_copy(update={"store": settings.store.model_copy(update=own)})
 
 
 def _is_served(settings: Settings, held: ExitStack) -> bool:
@@ -297,7 +342,7 @@ def check(
     write_example: Annotated[bool, typer.Option("--write-example", help="Print a commented configuration.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Try everything the service needs, one line each; exit 1 if it could not do its job."""
+    """Try everything the service needs, one line each; exit 1 if it could not do its job, 3 if only for a peer."""
     if write_example:
         out.print(EXAMPLE, markup=False, end="")
         return
@@ -310,8 +355,9 @@ def check(
             out.print(finding_line(finding), markup=False)
     if as_json:
         print_json({"checks": [finding_row(finding) for finding in findings]})
-    if not all(finding.passed for finding in findings):
-        sys.exit(INCOMPLETE)
+    failed = [finding for finding in findings if not finding.passed]
+    if failed:
+        sys.exit(UNREACHABLE if all(finding.unreachable for finding in failed) else INCOMPLETE)
 
 
 @app.command()
@@ -385,7 +431,7 @@ def _print_backup(manifest: Manifest, what: str, *, as_json: bool) -> None:
 def status(config: Config, as_json: AsJson = False) -> None:
     """How many cases wait, run, and ended in which way; who runs them; what the service says of itself and peers."""
     settings = load_settings(config)
-    with opened_database(settings) as database:
+    with opened_database(settings, absent=Absent.REFUSE) as database:
         counts, workers = Ledger(database, wall_clock).counts(), WorkerRegister(database).signs_of_life()
     service = ask_readiness(settings.web.bind, settings.web.port) if settings.web.port else None
     if as_json:
@@ -409,7 +455,8 @@ def reconcile(config: Config, as_json: AsJson = False) -> None:
     settings = load_settings(config)
     started = time.monotonic()
     rounds: list[Reconciliation] = []
-    with StoreRoom(settings) as store, build_client(settings) as client:
+    with StoreRoom(settings, absent=Absent.REFUSE) as store, build_client(settings) as client:
+        client.capabilities()  # an EHR that is down is no comparison; one that goes down later leaves a part of it
         reconciler, name = build_reconciler(settings, client, store), asked_at(wall_clock())
         while not rounds or (
             rounds[-1].name != name and not rounds[-1].interrupted
@@ -438,7 +485,7 @@ def cases_list(
     """Cases, newest first; of dead letters those that wait for a person."""
     if state is not None and state not in STATES:
         raise BadSettings(f"--state {state}: a case is one of {', '.join(STATES)}")
-    with opened_ledger(load_settings(config)) as ledger:
+    with opened_ledger(load_settings(config), absent=Absent.REFUSE) as ledger:
         if every or patient:
             entries = ledger.list_cases(state=state, patient_id=patient and patient.removeprefix("Patient/"))
         else:
@@ -450,22 +497,60 @@ def cases_list(
 
 
 @cases_app.command("show")
-def cases_show(case: Annotated[str, typer.Argument(help="The case id, patient:revision.")], config: Config) -> None:
-    """One case, whole."""
-    with opened_ledger(load_settings(config)) as ledger:
-        entry = ledger.find_case(case)
+def cases_show(
+    case: Annotated[str, typer.Argument(help="The case id, patient:revision, with or without Patient/.")],
+    config: Config,
+    as_json: AsJson = True,  # noqa: ARG001 (it is JSON either way: nobody must remember which command is not)
+) -> None:
+    """One case, whole, as JSON."""
+    with opened_ledger(load_settings(config), absent=Absent.REFUSE) as ledger:
+        entry = ledger.find_case(case.removeprefix("Patient/"))
     if entry is None:
         raise UnknownCase(f"no case {case}: an id is patient:revision, as `cases list` shows it")
     print_json(case_in_full(entry))
 
 
 @cases_app.command("retry")
-def cases_retry(patient: Annotated[str, typer.Argument(help="The patient's id.")], config: Config) -> None:
-    """Ask for one more look at a patient; the running service takes it up at its next poll."""
-    patient_id = PatientId(patient.removeprefix("Patient/"))
-    with opened_ledger(load_settings(config)) as ledger:
-        case = ledger.request(patient_id)
-    out.print(f"asked for {case.case_id}")
+def cases_retry(
+    config: Config,
+    patient: Annotated[str | None, typer.Argument(help="The patient's id.")] = None,
+    state: Annotated[str | None, typer.Option(help="dead-letter: everybody whose newest case is one.")] = None,
+) -> None:
+    """Ask for one more look at a patient, or at every dead letter; the running service takes it up at its next poll."""
+    if (patient is None) == (state is None) or state not in {None, DEAD_LETTER}:
+        raise BadSettings(f"name one patient, or give --state {DEAD_LETTER} for everybody whose newest case is one")
+    settings = load_settings(config)
+    with opened_ledger(settings, absent=Absent.REFUSE) as ledger:
+        if patient is None:
+            asked = [ledger.request(found) for found in _dead_letters(ledger)]
+            out.print(f"asked for {len(asked)} patients whose newest case was a dead letter")
+            return
+        patient_id = PatientId(patient.removeprefix("Patient/"))
+        _require_known(patient_id, settings, ledger)
+        out.print(f"asked for {ledger.request(patient_id).case_id}")
+
+
+def _dead_letters(ledger: Ledger) -> list[PatientId]:
+    """Whose newest case is a dead letter; who was asked for again since then waits already."""
+    patients = sorted({PatientId(entry.patient_id) for entry in ledger.list_cases(state=DEAD_LETTER)})
+    newest = {patient: ledger.newest_case(patient) for patient in patients}
+    return [patient for patient, entry in newest.items() if entry is not None and entry.state == DEAD_LETTER]
+
+
+def _require_known(patient_id: PatientId, settings: Settings, ledger: Ledger) -> None:
+    """A mistyped id is nobody's. Who belongs to a Group or a search only the EHR can say: then the ledger has to know.
+
+    Raises UnknownCase with the way out.
+    """
+    cohort = build_cohort(settings.cohort)
+    listed = cohort.patients if isinstance(cohort, PatientList) else None
+    if patient_id in (listed or ()) or ledger.was_asked_for(patient_id):
+        return
+    where = "only the EHR knows who is in the cohort" if listed is None else "is not in cohort.patients"
+    raise UnknownCase(
+        f"Patient/{patient_id} was never asked for, and {where}: "
+        f"mistyped? `adjuvant assess {patient_id}` asks the EHR for anybody"
+    )
 
 
 @cases_app.command("forget")
@@ -473,7 +558,9 @@ def cases_forget(patient: Annotated[str, typer.Argument(help="The patient's id."
     """Remove a patient's cases, and what no other case needs of the case files; only while no service runs."""
     settings, patient_id = load_settings(config), PatientId(patient.removeprefix("Patient/"))
     with StoreLock(settings.store.folder):
-        with StoreRoom(settings) as store:
+        with StoreRoom(settings, absent=Absent.REFUSE) as store:
+            if WorkerRegister(store.database).anyone():
+                raise StoreInUse("workers live on this database, whatever their data folder: stop them first")
             forgotten, removed = forget_patient(store.ledger, store.vault, patient_id)
         shutil.rmtree(settings.store.inbox_folder, ignore_errors=True)  # no service runs: nothing there is awaited
     if not forgotten:
@@ -490,7 +577,7 @@ def replay(
     """Decide a stored case again and compare the transaction byte for byte; asks neither EHR nor PACS."""
     identity = assessment.removeprefix("RiskAssessment/").removeprefix("ra-")
     settings = load_settings(config)
-    with StoreRoom(settings) as store:
+    with StoreRoom(settings, absent=Absent.REFUSE) as store:
         ports = build_decision(settings, store.vault)
         result = replay_case(replayable(_case_files_of(store.ledger, identity), ports), ports)
     if as_json:
@@ -515,11 +602,15 @@ def page(
     identity = assessment.removeprefix("RiskAssessment/").removeprefix("ra-")
     settings = load_settings(config)
     systems = load_delivery(site_folder=settings.policy.site_folder).systems
-    with StoreRoom(settings) as store:
+    with StoreRoom(settings, absent=Absent.REFUSE) as store:
         # what the first delivery wrote stands: a later one of the same assessment finds it there
         bundle = stored_bundle(_case_files_of(store.ledger, identity)[-1], store.vault)
         newer = _standing_instead(store, identity, landmark_of(bundle.content))
-    save.write_bytes(writers[save.suffix](page_of(bundle.content, systems=systems, newer=newer)))
+    content = writers[save.suffix](page_of(bundle.content, systems=systems, newer=newer))
+    try:
+        save_private(save, content)
+    except OSError as error:
+        raise BadSettings(f"--out {save} cannot be written: {error.strerror}") from error
     err.print(f"wrote {save}")
 
 
@@ -688,7 +779,9 @@ def policy_try(
     try:
         content = json.loads(case.read_text(encoding="utf-8"))
         features, landmark = content["features"], datetime.fromisoformat(content["landmark"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise BadSettings(f"cannot read {case}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise BadSettings(f"{case} is no case: it needs features and a landmark") from error
     policy = load_policy(site_folder=sandbox_policy() if sandbox_rules else None)
     verdict = summary(evaluate_features(features, landmark, policy))

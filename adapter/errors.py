@@ -10,6 +10,7 @@
     │   ├── VersionConflict      somebody else wrote the resource first
     │   ├── SeriesIncomplete     the archive owes images; when the attempts are over the case abstains
     │   ├── StoreUnavailable     our own disk is full or cannot be written now
+    │   │   └── StoreUnreachable     PostgreSQL cannot be reached now
     │   ├── ProcessUnavailable   this machine does not bring a process of ours to work now
     │   └── Overtaken            another of our processes went on with the same work: leave it to that one
     ├── BadData              a data steward looks: the case is settled with this reason
@@ -35,6 +36,8 @@
     │   ├── AccessRefused        401, 403, an unknown AE title
     │   ├── UnsupportedPeer      a server that cannot do what the work needs
     │   └── BadStore             a database or vault that is not ours or not whole
+    │       ├── NoStore          no database here yet: the first start makes it
+    │       ├── OldStore         tables of an older adjuvant: the next start upgrades them
     │       ├── StoreInUse       another process holds it
     │       └── CaseFileGone         not in the vault: it expired, or its patient was forgotten
     └── Defect               the makers act: the case waits as a dead letter
@@ -103,6 +106,10 @@ class SeriesIncomplete(Transient):
 
 class StoreUnavailable(Transient):
     """Our own disk is full or cannot be written now; nothing half written is left."""
+
+
+class StoreUnreachable(StoreUnavailable):
+    """PostgreSQL cannot be reached now: its port, its host, or it is not up yet."""
 
 
 class ProcessUnavailable(Transient):
@@ -203,6 +210,14 @@ class UnsupportedPeer(Misconfigured):
 
 class BadStore(Misconfigured):
     """A database or vault that is not ours, not whole, or held by another service."""
+
+
+class NoStore(BadStore):
+    """No database here yet, or one without our tables: the first start makes them, a look does not."""
+
+
+class OldStore(BadStore):
+    """The tables of an older adjuvant: the next start upgrades them, a look does not."""
 
 
 class StoreInUse(BadStore):

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from enum import Enum, auto
 from pathlib import Path
 from typing import Self
 from zoneinfo import ZoneInfo
@@ -21,7 +22,7 @@ from adapter.dicom.pacs import Pacs
 from adapter.dicom.storage_scp import Listener
 from adapter.dicom.tls import TlsFiles, client_context, server_context
 from adapter.domain.ids import AETitle, PatientId, ResourceId
-from adapter.errors import BadBundle, BadMapping, BadSettings, Transient
+from adapter.errors import BadBundle, BadMapping, BadSettings, BadStore, NoStore, OldStore, Transient
 from adapter.features.at_risk import LandmarkPolicy
 from adapter.fhir.auth import bearer_from_file
 from adapter.fhir.client import FhirClient
@@ -38,10 +39,11 @@ from adapter.pipeline.reconcile import Reconciler
 from adapter.pipeline.work import conclude_stored
 from adapter.settings import CohortSettings, Settings, StoreSettings
 from adapter.store.backup import require_restored
-from adapter.store.database import Database, open_database
+from adapter.store.cases import anybody_asked_for
+from adapter.store.database import Database, open_database, open_existing_database, store_session
 from adapter.store.ledger import Ledger
 from adapter.store.rounds import RoundBook
-from adapter.store.vault import Vault, create_site_key, read_site_key
+from adapter.store.vault import Vault, case_file_paths, create_site_key, read_site_key
 from adapter.store.watermark import WatermarkStore
 from adapter.terminology import load_terminology
 from inference.artifact import load_bundle, shipped_bundle
@@ -195,21 +197,31 @@ def decide_from_store(
     return decide
 
 
+class Absent(Enum):
+    """What a door to the store does where there is no store yet."""
+
+    MAKE = auto()  # who works
+    REFUSE = auto()  # who looks or asks: a mistyped address must not become an empty service that looks healthy
+
+
 class StoreRoom:
     """The site's own store: ledger and case files. A context manager; needs no peer, no table and no model."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], datetime] = wall_clock) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], datetime] = wall_clock, *, absent: Absent = Absent.MAKE
+    ) -> None:
         """Open nothing yet."""
         self._settings = settings
         self._clock = clock
+        self._absent = absent
 
     def __enter__(self) -> Self:
-        """Open both. Raises BadStore."""
+        """Open both. Raises BadStore, also for case files of which the database knows nothing."""
         settings = self._settings.store
-        self.database = _open_restored(settings)
+        self.database = _open_restored(settings, self._absent)
         try:
-            if self._settings.mode is not OutputMode.LIVE and not any(settings.vault_folder.glob("*/*")):
-                create_site_key(settings.key_path)  # never beside case files: they need the key that sealed them
+            if self._absent is Absent.MAKE and makes_key(self._settings):
+                create_site_key(settings.key_path)
             self.vault = build_vault(settings)
         except BaseException:
             self.database.dispose()
@@ -222,16 +234,51 @@ class StoreRoom:
         self.database.dispose()
 
 
-def _open_restored(settings: StoreSettings) -> Database:
+def makes_key(settings: Settings) -> bool:
+    """Whether a start makes the site key where it is absent: never beside case files, which need the one they have."""
+    return settings.mode is not OutputMode.LIVE and not any(case_file_paths(settings.store.vault_folder))
+
+
+def _open_restored(settings: StoreSettings, absent: Absent) -> Database:
     """The one gate to the database: nobody makes tables where a restore is still to load them. Raises BadStore."""
     require_restored(settings.folder)
-    return open_database(settings.url)
+    sealed = any(case_file_paths(settings.vault_folder))  # first: a worker that begins meanwhile writes its row before
+    try:
+        database = open_existing_database(settings.url)
+    except (NoStore, OldStore) as found:
+        if absent is Absent.REFUSE:
+            raise
+        if isinstance(found, NoStore):
+            require_no_case_files(settings)
+        database = open_database(settings.url)
+    try:
+        if sealed and not _knows_a_case(database):
+            require_no_case_files(settings)
+    except BaseException:
+        database.dispose()
+        raise
+    return database
+
+
+def require_no_case_files(settings: StoreSettings) -> None:
+    """For a database that knows no case: it is not the one of the case files that are there. Raises BadStore."""
+    sealed = sum(1 for _ in case_file_paths(settings.vault_folder))
+    if sealed:
+        raise BadStore(
+            f"the vault {settings.vault_folder} holds {sealed} case files and the database knows no case: "
+            "is store.url right? Where a new beginning is meant, move the vault away"
+        )
+
+
+def _knows_a_case(database: Database) -> bool:
+    with store_session(database) as session:
+        return anybody_asked_for(session)
 
 
 @contextmanager
-def opened_database(settings: Settings) -> Iterator[Database]:
+def opened_database(settings: Settings, *, absent: Absent = Absent.MAKE) -> Iterator[Database]:
     """The database alone. Raises BadStore, also while a restore is begun and not finished."""
-    database = _open_restored(settings.store)
+    database = _open_restored(settings.store, absent)
     try:
         yield database
     finally:
@@ -239,9 +286,9 @@ def opened_database(settings: Settings) -> Iterator[Database]:
 
 
 @contextmanager
-def opened_ledger(settings: Settings) -> Iterator[Ledger]:
+def opened_ledger(settings: Settings, *, absent: Absent = Absent.MAKE) -> Iterator[Ledger]:
     """The ledger alone, for looking and asking; neither key nor case files are needed. Raises BadStore."""
-    with opened_database(settings) as database:
+    with opened_database(settings, absent=absent) as database:
         yield Ledger(database, wall_clock)
 
 

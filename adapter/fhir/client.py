@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -413,7 +414,7 @@ class FhirClient:
             finally:
                 response.close()
         except _CERTAINLY_NOT_SENT as error:
-            raise _unreachable(error, ask.what) from error
+            raise _unreachable(error, ask.what, self._base) from error
         except (httpx.TransportError, PeerTimeout, PeerUnavailable, TooLarge, MalformedResource) as error:
             if ask.method != "GET":
                 raise UnknownOutcome(f"{ask.what} was sent and its reply was lost") from error
@@ -428,14 +429,34 @@ class FhirClient:
         return read_body(response.iter_raw(), encoding=encoding, limits=self._limits, clock=self._clock)
 
 
-def _unreachable(error: Exception, what: str) -> AdjuvantError:
+def _unreachable(error: Exception, what: str, peer: ServiceBase) -> AdjuvantError:
     """Name why no connection came about; a certificate that does not hold is never tried again."""
+    address = f"{peer.host}:{peer.port}"
+    for cause in _causes(error):
+        match cause:
+            case ssl.SSLCertVerificationError():
+                return UnsupportedPeer(f"{what}: the server's certificate is refused (X.509 code {cause.verify_code})")
+            case ssl.SSLError():
+                return PeerUnavailable(f"{what}: TLS handshake failed at {address} ({cause.reason})")
+            case socket.gaierror():
+                return PeerUnavailable(f"{what}: host name not found: {peer.host}")
+            case ConnectionRefusedError():
+                return PeerUnavailable(f"{what}: connection refused at {address}")
+            case httpx.ConnectTimeout():
+                return PeerUnavailable(f"{what}: nobody answers at {address}")
+            case _:
+                continue
+    return PeerUnavailable(f"{what}: no connection to {address} ({type(error).__name__})")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what led to it, the first cause first."""
+    causes: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return UnsupportedPeer(f"{what}: the server's certificate is refused (X.509 code {cause.verify_code})")
+        causes.insert(0, cause)
         cause = cause.__cause__ or cause.__context__
-    return PeerUnavailable(f"{what}: no connection ({type(error).__name__})")
+    return causes
 
 
 def _broken(error: Exception, what: str) -> AdjuvantError:

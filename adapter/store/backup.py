@@ -27,7 +27,8 @@ from sqlalchemy import URL, Connection, create_engine, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from adapter.errors import BadStore, StoreUnavailable
-from adapter.store.tables import CaseRow
+from adapter.store.database import lock_file
+from adapter.store.tables import CaseRow, PatientRow
 from adapter.store.vault import case_file_paths, make_private_folder, sync_folder
 
 _FORMAT = 1
@@ -36,6 +37,7 @@ _PIECE_BYTES = 2**20
 _PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
 _UNFINISHED = "restore.unfinished"
 _TOOL_SECONDS = 3600.0
+_ASKED = (PatientRow.__tablename__, CaseRow.__tablename__)
 _BESIDE = ("-wal", "-shm", "-journal")  # Source: SQLite, temporary files used by SQLite, sections 2.1 to 2.3
 
 
@@ -101,8 +103,9 @@ def read_manifest(source: Path) -> Manifest:
 def restore_backup(source: Path, url: str, folder: Path, vault: Path, *, key: str) -> Manifest:
     """Put a backup where nothing is yet. Every file is checked before anything is written.
 
-    folder: the data folder, on which no service runs. key: the fingerprint of the site key that is there now. A
-    restore that was cut can be repeated, and no service starts before. Raises BadStore naming what is in the way.
+    folder: the data folder, on which no service runs. key: the fingerprint of the site key that is there now. A SQLite
+    database in which nothing was ever asked counts as nothing. A restore that was cut can be repeated, and no service
+    starts before. Raises BadStore naming what is in the way.
     """
     manifest, target = read_manifest(source), _parsed(url)
     _check(source, manifest)
@@ -112,9 +115,11 @@ def restore_backup(source: Path, url: str, folder: Path, vault: Path, *, key: st
         raise BadStore(f"{source} holds a {manifest.database} database, store.url names {target.get_backend_name()}")
     name, mark = _digest(source / _MANIFEST), _read_mark(folder)
     loaded = mark.startswith(name) and _is_loaded(target, manifest, mark)
-    if not loaded:
+    unused = not loaded and _is_unused(target)
+    if not loaded and not unused:
         _require_no_database(target)
-    _require_nothing_beside(target)
+    if not unused:
+        _require_nothing_beside(target)
     _require_no_other_case_files(vault, manifest)
     try:
         if not loaded:
@@ -125,6 +130,8 @@ def restore_backup(source: Path, url: str, folder: Path, vault: Path, *, key: st
             place = vault / Path(path).relative_to(_VAULT)
             make_private_folder(place.parent)
             _copy_whole(source / path, place)
+        if unused:
+            _remove_unused(target)
         if not loaded:
             _load(target, source / _DATABASE)  # last: it names the case files
             if manifest.database == "postgresql":
@@ -271,6 +278,27 @@ def _identity(url: URL) -> str:
     with _looking(url) as connection:
         number = connection.execute(text("SELECT to_regclass(:name)::oid"), {"name": CaseRow.__tablename__}).scalar()
     return str(number)
+
+
+def _is_unused(url: URL) -> bool:
+    """Whether a SQLite database is there in which nothing was ever asked: a service only started, or a look made it."""
+    place = Path(url.database or "")
+    if url.get_backend_name() != "sqlite" or not place.is_file():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{place}?mode=ro", uri=True)) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            asked = [f"SELECT EXISTS (SELECT 1 FROM {name})" for name in _ASKED]  # noqa: S608 (names of our tables)
+            return tables >= set(_ASKED) and not any(database.execute(query).fetchone()[0] for query in asked)
+    except sqlite3.Error:
+        return False
+
+
+def _remove_unused(url: URL) -> None:
+    """With what lies beside it, and only where no worker holds it. Raises StoreInUse."""
+    with contextlib.closing(lock_file(Path(f"{url.database}.lock"), what=f"the database {url.database}")):
+        for ending in (*_BESIDE, ""):
+            Path(f"{url.database}{ending}").unlink(missing_ok=True)
 
 
 def _require_no_database(url: URL) -> None:

@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, update
+from sqlalchemy import Table, select, update
 from sqlalchemy import case as either
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
@@ -23,6 +23,11 @@ TERMINAL = (DELIVERED, ABSTAINED, SKIPPED, DEAD_LETTER)
 STATES = (*OPEN, *TERMINAL)
 _LONGEST_REASON, _LONGEST_DETAIL = 80, 500
 _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def anybody_asked_for(session: Session) -> bool:
+    """Whether there ever was a case of anybody, also one that was forgotten."""
+    return session.execute(select(col(PatientRow.patient_id)).limit(1)).first() is not None
 
 
 def request_case(session: Session, patient_id: PatientId) -> Case:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Self, TextIO
@@ -22,7 +23,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, Operational
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
 
-from adapter.errors import BadStore, StoreInUse, StoreUnavailable
+from adapter.errors import BadStore, NoStore, OldStore, StoreInUse, StoreUnavailable, StoreUnreachable
 from adapter.moments import Moment, reach
 
 Database = Engine
@@ -30,6 +31,8 @@ Database = Engine
 
 _BUSY_MILLISECONDS = 30_000
 _MIGRATION_KEY, _POLL_KEY, _REAPER_KEY = 7_532_928, 7_532_929, 7_532_930  # any numbers that no other program locks
+_POSTGRESQL_PORT = 5432
+_PRIVATE = 0o600
 _ONE_MIGRATION = threading.Lock()  # alembic holds the connection it migrates in globals of its modules
 # A worker that was stopped inside a transaction loses it, and its locks, after ten seconds; a server that went without
 # a word is noticed after fifteen. Source: libpq, connection parameters; design, section 7.
@@ -42,28 +45,70 @@ _POSTGRESQL_PATIENCE = {
     "options": "-c idle_in_transaction_session_timeout=10000",
 }
 
+# What to look for in the driver's words: a connection that is refused has no SQLSTATE in psycopg, only what libpq or
+# the server says in English.
+_POSTGRESQL_REFUSALS: tuple[tuple[str, type[BadStore | StoreUnreachable], str], ...] = (
+    ("password authentication failed", BadStore, "password refused"),
+    ("no password supplied", BadStore, "password refused, for none was given"),
+    (r"no pg_hba\.conf entry", BadStore, "this host and user are not let in (pg_hba.conf)"),
+    (r'database ".*" does not exist', BadStore, "no such database"),
+    (r'role ".*" does not exist', BadStore, "no such user"),
+    ("Connection refused", StoreUnreachable, "connection refused"),
+    ("failed to resolve host", StoreUnreachable, "host name not found"),
+    ("timeout expired", StoreUnreachable, "nobody answers"),
+    ("the database system is", StoreUnreachable, "it starts up or shuts down"),
+    ("too many clients", StoreUnreachable, "it has no connection left"),
+)
+
 
 def open_database(url: str) -> Engine:
     """Connect, check, and bring the tables to this version: an empty database gets them, an older one is upgraded.
 
-    Raises BadStore for a damaged file, the schema of a newer adjuvant, or a place that cannot be written.
+    Raises BadStore for a damaged file, the schema of a newer adjuvant, or a place that cannot be written,
+    StoreUnreachable while PostgreSQL is down.
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         _make_folder(Path(parsed.database).parent)
+        _make_private(Path(parsed.database))
+    return _connected(parsed, _check_and_migrate)
+
+
+def open_existing_database(url: str) -> Engine:
+    """Connect and check; nothing is made and no table is changed. For who only looks, or asks.
+
+    Raises NoStore where no service ever ran, OldStore before an upgrade's first start, BadStore as `open_database`.
+    """
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database and not Path(parsed.database).exists():
+        raise NoStore(f"no database at {parsed.database}: has the service ever run here?")
+    return _connected(parsed, _check)
+
+
+def _connected(parsed: URL, check: Callable[[Engine], None]) -> Engine:
     # messages of the driver carry no content; a connection that a restart of the server ended is noticed before use
     engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     try:
-        _check_and_migrate(engine)
+        check(engine)
     except DatabaseError as error:
         engine.dispose()
-        raise BadStore(f"the database at {parsed.render_as_string(hide_password=True)} cannot be used") from error
+        raise _refusal(error, parsed) from error
     except BadStore:
         engine.dispose()
         raise
     return engine
+
+
+def _refusal(error: DatabaseError, url: URL) -> BadStore | StoreUnreachable:
+    """Why a database does not open: where it is and the cause, never the driver's words, which may hold anything."""
+    if url.get_backend_name() == "postgresql":
+        said = str(error.orig)
+        for words, kind, cause in _POSTGRESQL_REFUSALS:
+            if re.search(words, said):
+                return kind(f"the database at {_address(url)}: {cause}")
+    return BadStore(f"the database at {_address(url)} cannot be used ({type(error.orig).__name__})")
 
 
 def _parsed(url: str) -> URL:
@@ -86,6 +131,16 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadStore(f"the folder {folder} cannot be made: {error.strerror}") from error
+
+
+def _make_private(database: Path) -> None:
+    """For its owner only, from before it holds anything; what SQLite writes beside it takes the same mode."""
+    try:
+        database.touch(mode=_PRIVATE)
+        with suppress(PermissionError):  # of another user, who let us write
+            database.chmod(_PRIVATE)
+    except OSError as error:
+        raise BadStore(f"the database at {database} cannot be written: {error.strerror}") from error
 
 
 def _prepare_sqlite(connection: object, entry: ConnectionPoolEntry) -> None:  # noqa: ARG001 (SQLAlchemy's signature)
@@ -111,20 +166,50 @@ def _use_write_ahead_log(cursor: sqlite3.Cursor) -> None:
 
 
 def _check_and_migrate(engine: Engine) -> None:
+    _require_whole(engine)
+    script = _migrations()
+    if _schema(engine) == script.get_current_head():
+        return
+    with _ONE_MIGRATION, _alone(engine) as connection:
+        # another process may have been faster
+        _require_known(MigrationContext.configure(connection).get_current_revision(), script)
+        _upgrade(connection)
+
+
+def _check(engine: Engine) -> None:
+    _require_whole(engine)
+    script, found = _migrations(), _schema(engine)
+    if found is None:
+        raise NoStore(f"no tables in the database at {_address(engine.url)}: has the service ever run here?")
+    _require_known(found, script)
+    if found != script.get_current_head():
+        raise OldStore(f"the database at {_address(engine.url)} is of an older adjuvant: its next start upgrades it")
+
+
+def _require_whole(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
         with engine.connect() as connection:
             verdict = connection.execute(text("PRAGMA quick_check")).scalar()
         if verdict != "ok":
             raise BadStore("the database file is damaged: restore it from a backup")
-    script = ScriptDirectory(str(files("adapter.store") / "migrations"))
-    wanted = str(script.get_current_head())
-    if _schema(engine) == wanted:
-        return
-    with _ONE_MIGRATION, _alone(engine) as connection:
-        found = MigrationContext.configure(connection).get_current_revision()  # another process may have been faster
-        if found is not None and found not in {step.revision for step in script.walk_revisions()}:
-            raise BadStore(f"the database has schema {found}, this adjuvant needs {wanted} or an older one")
-        _upgrade(connection)
+
+
+def _require_known(found: str | None, script: ScriptDirectory) -> None:
+    if found is not None and found not in {step.revision for step in script.walk_revisions()}:
+        wanted = script.get_current_head()
+        raise BadStore(f"the database has schema {found}, this adjuvant needs {wanted} or an older one")
+
+
+def _migrations() -> ScriptDirectory:
+    return ScriptDirectory(str(files("adapter.store") / "migrations"))
+
+
+def _address(url: URL) -> str:
+    """Where a database is, without who asks and how: neither user, password nor options of the driver."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    host = url.host or url.query.get("host") or "this machine"
+    return f"{host}:{url.port or _POSTGRESQL_PORT}/{url.database or ''}"
 
 
 def _schema(engine: Engine) -> str | None:

@@ -206,7 +206,8 @@ class Vault:
     def _write(self, path: Path, digest: str, content: _Stream) -> None:
         temporary = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
         try:
-            with temporary.open("xb") as file:
+            temporary.touch(mode=_PRIVATE, exist_ok=False)
+            with temporary.open("wb") as file:
                 for sealed in self._sealed(digest, content):
                     file.write(sealed)
                 file.flush()
@@ -284,6 +285,13 @@ def _is_older(path: Path, before: datetime | None) -> bool:
         return path.stat().st_mtime < before.timestamp()
     except FileNotFoundError:
         return False
+
+
+def save_private(path: Path, content: bytes) -> None:
+    """Write a file that its owner alone can read, also in place of one that others could. Raises OSError."""
+    path.touch(mode=_PRIVATE)
+    path.chmod(_PRIVATE)
+    path.write_bytes(content)
 
 
 def make_private_folder(folder: Path) -> None:

@@ -16,8 +16,14 @@ import pytest
 from pypdf import PdfReader
 
 from adapter.demo import SEED, TODAY
+from adapter.domain.ids import PatientId
+from adapter.domain.outcome import DeadLetter, Settled, Skipped
+from adapter.rooms import opened_database, opened_ledger, wall_clock
 from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
+from adapter.settings import load_settings
+from adapter.store.ledger import Ledger
+from adapter.store.workers import WorkerRegister
 from adapter.terminology import load_terminology
 from tests.peers.process import free_port
 
@@ -79,15 +85,17 @@ def test_one_patient_is_assessed_once_and_replayed(site: Path, hospital: Sandbox
         "DocumentReference", "Device", "RiskAssessment", "CarePlan", "GuidanceResponse", "Task", "Provenance",
     ]  # fmt: skip
     assert "RiskAssessment" not in hospital.ehr.repository.counts()
-    status = json.loads(_run("status", "--config", site, "--json").stdout)
-    assert (status.pop("service"), status.pop("workers")) == (None, [])
-    assert set(status.values()) == {0}  # nothing asked for
+    assert {path.name for path in (site.parent / "data").rglob("*") if path.is_file()} <= {"adjuvant.lock"}
+    nothing = _run("status", "--config", site, "--json")  # nothing asked for, and a look makes no database
+    assert (nothing.returncode, "has the service ever run here?" in nothing.stderr) == (2, True)
     written = [_run("assess", "patient-01", "--config", site, "--json") for _ in range(2)]
     reports = [json.loads(run.stdout.splitlines()[-1]) for run in written]
     assert [report["delivered"] for report in reports] == [1, 1]
     assert reports[0]["cases"][0]["resources"] == reports[1]["cases"][0]["resources"]
     assert all(reference.endswith("/_history/1") for reference in reports[0]["cases"][0]["resources"])
     assessment = next(ref for ref in reports[0]["cases"][0]["resources"] if ref.startswith("RiskAssessment"))
+    unknown = _run("replay", "nonsense", "--config", site)
+    assert (unknown.returncode, "no assessment nonsense" in unknown.stderr) == (1, True)
     replayed = _run("replay", assessment.split("/_history")[0], "--config", site)
     assert replayed.returncode == 0, replayed.stderr
     assert "identical" in replayed.stdout
@@ -95,6 +103,12 @@ def test_one_patient_is_assessed_once_and_replayed(site: Path, hospital: Sandbox
         paper = site.with_name(f"page.{suffix}")
         assert _run("page", assessment.split("/_history")[0], "--config", site, "--out", paper).returncode == 0
         assert paper.read_bytes().startswith(start)
+        assert paper.stat().st_mode & 0o077 == 0
+    nowhere = _run("page", assessment.split("/_history")[0], "--config", site, "--out", "/nope/page.html")
+    assert (nowhere.returncode, "--out /nope/page.html cannot be written" in nowhere.stderr) == (2, True)
+    assert json.loads(_run("cases", "show", "Patient/patient-01:1", "--json", "--config", site).stdout)["case"]
+    readable = [path for path in (site.parent / "data").rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+    assert [path.name for path in readable] == ["adjuvant.lock"]
     _require_same_numbers(hospital, assessment.split("/")[1], dry.stdout, site)
     counted = json.loads(_run("status", "--config", site, "--json").stdout)
     assert counted["delivered"] == 2
@@ -129,7 +143,8 @@ def _require_same_numbers(hospital: SandboxHospital, name: str, dry: str, site: 
 
 def test_a_look_into_the_past_answers_nothing_that_waits(site: Path) -> None:
     """`assess --landmark` is a case of its own. Breach: it settled what waited, and nobody saw the change."""
-    assert _run("cases", "retry", "patient-01", "--config", site).stdout == "asked for patient-01:1\n"
+    with opened_ledger(load_settings(site)) as ledger:
+        ledger.request(PatientId("patient-01"))
     words = "1 unfinished and no service answers: they go on at the next start"
     assert words in _run("status", "--config", site).stdout  # or a killed service would look like one at work
     past = json.loads(
@@ -143,14 +158,15 @@ def test_a_look_into_the_past_answers_nothing_that_waits(site: Path) -> None:
 
 
 def test_check_says_what_works(site: Path) -> None:
-    """Every line ok, exit 0; with a closed EHR port one FAIL names it, the other lines still come, exit 1."""
+    """Every line ok, exit 0; with a closed EHR port FAIL names it, the other lines still come, exit 3."""
     good = _run("check", "--config", site)
     assert good.returncode == 0, good.stdout + good.stderr
-    assert good.stdout.count("ok  ") == 6
+    assert good.stdout.count("ok  ") == 8
     broken = site.with_name("broken.toml")
     broken.write_text(site.read_text().replace("base_url = ", 'base_url = "http://127.0.0.1:9/fhir" #', 1))
     bad = _run("check", "--config", broken)
-    assert bad.returncode == 1
+    assert bad.returncode == 3
+    assert "PeerUnavailable: metadata: connection refused at 127.0.0.1:9" in bad.stdout
     assert "FAIL  EHR" in bad.stdout
     assert "ok    model" in bad.stdout
 
@@ -161,10 +177,12 @@ def test_check_says_what_works(site: Path) -> None:
     [
         (["status", "--config", "absent.toml"], 2, "cannot read absent.toml"),
         (["assess", "patient-01"], 2, "--config"),
-        (["replay", "nonsense", "--config", "SITE"], 1, "no assessment nonsense"),
+        (["replay", "nonsense", "--config", "SITE"], 2, "has the service ever run here?"),
         (["assess", "../etc", "--config", "SITE"], 1, "not a legal FHIR id"),
         (["assess", "nobody", "--config", "SITE", "--json"], 0, ""),
-        (["policy", "try", "absent.json"], 2, "is no case"),
+        (["policy", "try", "absent.json"], 2, "cannot read absent.json: No such file"),
+        (["policy", "try", "SITE"], 2, "is no case"),
+        (["cases", "show", "Patient/nobody:1", "--json", "--config", "SITE"], 2, "has the service ever run here?"),
         (["page", "nonsense", "--config", "SITE", "--out", "page.docx"], 2, "ends in .html or .pdf"),
     ],
 )
@@ -181,6 +199,14 @@ def test_an_unreachable_peer_is_exit_3(site: Path) -> None:
     closed = site.with_name("closed.toml")
     closed.write_text(site.read_text().replace("base_url = ", 'base_url = "http://127.0.0.1:9/fhir" #', 1))
     assert _run("assess", "patient-01", "--config", closed).returncode == 3
+    with opened_database(load_settings(closed)):
+        pass
+    assert _run("reconcile", "--config", closed).returncode == 3
+    down = site.with_name("down.toml")
+    down.write_text(site.read_text().replace('"sqlite:', '"postgresql://adjuvant:s3cret@127.0.0.1:9/cases" # ', 1))
+    looked = _run("status", "--config", down)
+    assert (looked.returncode, "s3cret" in looked.stderr) == (3, False)
+    assert "the database at 127.0.0.1:9/cases: connection refused" in looked.stderr
 
 
 def test_the_rules_can_be_tried_and_shown(tmp_path: Path) -> None:
@@ -193,6 +219,7 @@ def test_the_rules_can_be_tried_and_shown(tmp_path: Path) -> None:
     assert "HIGH" in _run("policy", "show").stdout
     assert "agree" in _run("model", "verify").stdout
     assert "1." in _run("model", "show").stdout
+    assert re.fullmatch(r"adjuvant \d+\.\d+\.\d+\n", _run("--version").stdout)
     exported = json.loads(_run("policy", "export", "--sandbox").stdout)
     assert exported["entry"][0]["resource"]["resourceType"] == "PlanDefinition"
 
@@ -208,7 +235,7 @@ def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: Sandbo
     service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 180  # commands take seconds each on a loaded machine
-        while json.loads(_run("status", "--config", site, "--json").stdout)["delivered"] < 2:
+        while _delivered(site) < 2:
             assert time.monotonic() < deadline
             assert service.poll() is None
         (worker,) = json.loads(_run("status", "--config", site, "--json").stdout)["workers"]
@@ -218,6 +245,8 @@ def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: Sandbo
         assert asked_for["delivered"] == 1
         assessment = next(ref for ref in asked_for["cases"][0]["resources"] if ref.startswith("RiskAssessment"))
         assert "identical" in _run("replay", assessment.split("/_history")[0], "--config", site).stdout
+        dry = _run("assess", "patient-01", "--config", site, "--dry-run")
+        assert (dry.returncode, "a service runs here and holds dicom.port" in dry.stderr) == (2, True)
         forgotten = _run("cases", "forget", "patient-01", "--config", site)
         assert (forgotten.returncode, "is in use by process" in forgotten.stderr) == (2, True)
     finally:
@@ -227,6 +256,56 @@ def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: Sandbo
     assert service.returncode == 0, errors
     assert time.monotonic() - asked < 10
     assert "Simulated" not in errors  # no name of any patient in a log
+
+
+def test_nobody_unknown_is_asked_for(site: Path) -> None:
+    """Law: a mistyped id is refused with the way out. Breach: its case was skipped, and the patient was not looked at.
+
+    On a list whoever is on it may be asked for; under another cohort only whom the ledger knows.
+    """
+    with opened_database(load_settings(site)):
+        pass
+    assert _run("cases", "retry", "patient-01", "--config", site).stdout == "asked for patient-01:1\n"
+    mistyped = _run("cases", "retry", "patient-10", "--config", site)
+    assert (mistyped.returncode, "is not in cohort.patients" in mistyped.stderr) == (1, True)
+    assert "`adjuvant assess patient-10`" in mistyped.stderr
+    grouped = site.with_name("grouped.toml")
+    grouped.write_text(site.read_text().replace("patients = [", 'group = "Group/1" # [', 1))
+    assert _run("cases", "retry", "Patient/patient-01", "--config", grouped).stdout == "asked for patient-01:1\n"
+    assert _run("cases", "retry", "patient-02", "--config", grouped).returncode == 1
+
+
+def test_every_dead_letter_is_asked_for_again(site: Path) -> None:
+    """Law: whose newest case is a dead letter, once each; who was asked for since then, or is well, is left alone."""
+    with opened_ledger(load_settings(site)) as ledger:
+        dead, well = DeadLetter(reason="r", detail=""), Skipped(reason="r", detail="")
+        histories: dict[str, list[Settled]] = {"p1": [dead, dead], "p2": [dead, well], "p3": [dead], "p4": [well]}
+        for patient, endings in histories.items():
+            for ending in endings:
+                ledger.record(ledger.request(PatientId(patient)), ending)
+    said = _run("cases", "retry", "--state", "dead-letter", "--config", site).stdout
+    assert said == "asked for 2 patients whose newest case was a dead letter\n"
+    waiting = json.loads(_run("cases", "list", "--state", "waiting", "--config", site, "--json").stdout)
+    assert {case["case"] for case in waiting["cases"]} == {"p1:3", "p3:2"}
+    assert _run("cases", "retry", "--state", "dead-letter", "--config", site).stdout.startswith("asked for 0 ")
+    both = _run("cases", "retry", "p1", "--state", "dead-letter", "--config", site)
+    assert (both.returncode, "name one patient, or give" in both.stderr) == (2, True)
+
+
+def test_nobody_is_forgotten_under_a_living_worker(site: Path) -> None:
+    """Law: case files go only where nobody reads them. Breach: a worker of another data folder was at work on them."""
+    with opened_database(load_settings(site)) as database:
+        Ledger(database, wall_clock).request(PatientId("patient-01"))
+        worker = WorkerRegister(database)
+        worker.join("of another data folder")
+        refused = _run("cases", "forget", "patient-01", "--config", site)
+        worker.leave("of another data folder")
+    assert (refused.returncode, "stop them first" in refused.stderr) == (2, True)
+
+
+def _delivered(site: Path) -> int:
+    looked = _run("status", "--config", site, "--json")
+    return int(json.loads(looked.stdout)["delivered"]) if looked.returncode == 0 else 0  # no database yet
 
 
 def test_records_are_compared_on_request(site: Path, hospital: SandboxHospital) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from adapter.domain.ids import PatientId
 from adapter.engine.isolation import Apart
-from adapter.errors import AdjuvantError, BadBundle, BadMapping, BadStore
-from adapter.rooms import StoreRoom, build_decision, decide_from_store
+from adapter.errors import AdjuvantError, BadBundle, BadMapping, BadStore, NoStore
+from adapter.rooms import Absent, StoreRoom, build_decision, decide_from_store, opened_ledger
 from adapter.settings import Settings, settings_from
+from adapter.store.database import open_database
 from inference.artifact import MANIFEST, shipped_bundle
 
 
@@ -51,6 +53,32 @@ def _take_the_bundle(site: Path) -> None:
 
 def _take_the_key(site: Path) -> None:
     (site / "data" / "site.key").unlink()
+
+
+def test_a_look_makes_neither_database_nor_key(settings: Settings) -> None:
+    """Law: where no service ever ran a look is refused by name. Breach: the site key it made refused the restore."""
+    with pytest.raises(NoStore, match="has the service ever run here"), StoreRoom(settings, absent=Absent.REFUSE):
+        pass
+    with pytest.raises(NoStore), opened_ledger(settings, absent=Absent.REFUSE):
+        pass
+    assert not settings.store.folder.exists()
+
+
+def test_case_files_and_their_ledger_stay_together(settings: Settings) -> None:
+    """Law: nobody works on case files without their ledger. Breach: a mistyped store.url assessed everybody anew."""
+    with StoreRoom(settings) as store:
+        store.vault.keep(b"a record")
+        store.ledger.request(PatientId("p1"))
+    with StoreRoom(settings) as store:
+        assert store.ledger.was_asked_for(PatientId("p1"))
+    url = f"{settings.store.url}.mistyped"
+    mistyped = settings.model_copy(update={"store": settings.store.model_copy(update={"url": url})})
+    with pytest.raises(BadStore, match=r"holds 1 case files and the database knows no case: is store\.url right\?"):
+        StoreRoom(mistyped).__enter__()
+    assert not list(settings.store.folder.parent.glob("*.mistyped"))
+    open_database(url).dispose()
+    with pytest.raises(BadStore, match="knows no case"):
+        StoreRoom(mistyped).__enter__()
 
 
 @pytest.mark.fault("F-30")

@@ -143,6 +143,7 @@ def _site(number: int, hospital: Hospital, folder: Path, url: str, base_url: str
     port, ae_title = free_port(), f"ADJUVANT{number}"
     hospital.allow(ae_title, port)
     (folder / "token").write_text("chaos")
+    (folder / "token").chmod(0o600)
     patients = ", ".join(f'"Patient/{patient}"' for patient in hospital.patients)
     config = folder / f"worker{number}.toml"
     config.write_text(

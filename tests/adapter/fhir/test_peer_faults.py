@@ -74,6 +74,23 @@ def _greeting(certificate: Path) -> Iterator[tuple[int, list[int]]]:
             thread.join(timeout=5)
 
 
+@contextmanager
+def _plain() -> Iterator[int]:
+    """A server that knows no TLS and answers one caller in plain: its port."""
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(5)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(timeout=5)
+
+
 @pytest.mark.parametrize(
     ("host", "ends"),
     [("localhost", _NOW - timedelta(days=1)), ("elsewhere.invalid", _NOW + timedelta(days=1))],
@@ -101,10 +118,28 @@ def test_a_name_that_no_dns_knows_is_named_and_tried_again() -> None:
     limits = Limits(attempts=3)
     with (
         FhirClient("http://ehr.invalid/fhir", limits=limits, sleep=naps.append) as client,
-        pytest.raises(PeerUnavailable, match="no connection"),
+        pytest.raises(PeerUnavailable, match=r"Patient/p1: host name not found: ehr\.invalid"),
     ):
         client.read("Patient", "p1")
     assert len(naps) == 2
+
+
+def test_a_refused_port_and_a_failed_handshake_are_told_apart() -> None:
+    """F-05: law: the sentence says whom to call, for a port or for TLS. Breach: both were a ConnectError."""
+    limits = Limits(attempts=1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with (
+        FhirClient(f"http://127.0.0.1:{port}/fhir", limits=limits) as client,
+        pytest.raises(PeerUnavailable, match=f"metadata: connection refused at 127.0.0.1:{port}"),
+    ):
+        client.capabilities()
+    with (
+        _plain() as port,
+        FhirClient(f"https://127.0.0.1:{port}/fhir", limits=limits) as client,
+        pytest.raises(PeerUnavailable, match=f"metadata: TLS handshake failed at 127.0.0.1:{port}"),
+    ):
+        client.capabilities()
 
 
 def test_a_socket_that_dies_within_a_page_frees_its_worker() -> None:

@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 from adapter.checkup import check_site
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Skipped
-from adapter.errors import BadStore, StoreUnavailable
+from adapter.errors import BadStore, StoreInUse, StoreUnavailable
 from adapter.rooms import StoreRoom, opened_ledger
 from adapter.service import Role, Service
 from adapter.settings import settings_from
@@ -29,6 +29,7 @@ from adapter.store.backup import Manifest, read_manifest, require_restored, rest
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
 from adapter.store.vault import Vault, key_fingerprint
+from adapter.store.workers import WorkerRegister
 from tests.peers.postgresql import Postgresql
 
 _NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -325,6 +326,28 @@ def test_no_door_opens_where_a_restore_was_cut(site: Site, empty: Empty, tmp_pat
     empty.restore(tmp_path / "backup")
     with opened_ledger(settings) as ledger:
         assert [entry.case_id for entry in ledger.list_cases()] == ["p1:1"]
+
+
+def test_a_restore_replaces_a_database_in_which_nothing_was_ever_asked(
+    site: Site, empty: Empty, tmp_path: Path
+) -> None:
+    """Law: nothing that anybody asked for is written over. Breach: a service that was only started blocked a restore.
+
+    Also with the log of a service that was killed, and not under a worker that holds it; one case, and it is refused.
+    """
+    site.back_up(tmp_path / "backup")
+    engine = open_database(empty.url)
+    assert Path(f"{empty.folder}/adjuvant.db-wal").exists()
+    register = WorkerRegister(engine)
+    register.join("a worker")
+    with pytest.raises(StoreInUse):
+        empty.restore(tmp_path / "backup")
+    register.leave("a worker")
+    empty.restore(tmp_path / "backup")
+    engine.dispose()
+    assert empty.cases() == ["p1:1"]
+    with pytest.raises(BadStore, match="there is a database at"):
+        empty.restore(tmp_path / "backup")
 
 
 def test_a_cut_restore_makes_no_way_for_another_database(site: Site, empty: Empty, tmp_path: Path) -> None:

@@ -16,11 +16,12 @@ from sqlalchemy import inspect, text
 from sqlmodel import Session, SQLModel
 
 from adapter.domain.outcome import Watermark
-from adapter.errors import BadStore
-from adapter.store.database import StoreLock, open_database
+from adapter.errors import BadStore, NoStore, OldStore, StoreUnreachable
+from adapter.store.database import StoreLock, open_database, open_existing_database
 from adapter.store.ledger import Ledger
 from adapter.store.tables import CaseRow, WatermarkRow
 from adapter.store.watermark import WatermarkStore
+from tests.peers.postgresql import Postgresql
 
 
 def _url(folder: Path) -> str:
@@ -50,6 +51,38 @@ def test_an_empty_place_becomes_a_database_and_opens_again(tmp_path: Path) -> No
     open_database(_url(tmp_path)).dispose()
     open_database(_url(tmp_path)).dispose()
     assert _file(tmp_path).exists()
+
+
+def test_a_database_is_its_owners_alone(tmp_path: Path) -> None:
+    """Law: ids of patients are nobody else's to read. Breach: mode 0644 under the umask of most machines."""
+    engine = open_database(_url(tmp_path))
+    assert {path.stat().st_mode & 0o077 for path in _file(tmp_path).parent.iterdir()} == {0}
+    assert len(list(_file(tmp_path).parent.iterdir())) > 1  # what lies beside it, too
+    engine.dispose()
+    _file(tmp_path).chmod(0o644)
+    open_database(_url(tmp_path)).dispose()
+    assert _file(tmp_path).stat().st_mode & 0o077 == 0
+
+
+def test_a_look_makes_no_database(tmp_path: Path) -> None:
+    """Law: who only looks leaves no trace. Breach: a mistyped address was a healthy service that never did anything."""
+    with pytest.raises(NoStore, match=r"no database at .*adjuvant\.db: has the service ever run here\?"):
+        open_existing_database(_url(tmp_path))
+    assert not _file(tmp_path).parent.exists()
+    _file(tmp_path).parent.mkdir()
+    _file(tmp_path).touch()
+    with pytest.raises(NoStore, match="no tables in the database at"):
+        open_existing_database(_url(tmp_path))
+    assert _tables(_file(tmp_path)) == set()
+
+
+def test_a_look_upgrades_no_database(tmp_path: Path) -> None:
+    """Law: tables are upgraded at a start. Breach: `status` of the new version did it under a service of the old."""
+    open_database(_url(tmp_path)).dispose()
+    open_existing_database(_url(tmp_path)).dispose()
+    _execute(_file(tmp_path), "update alembic_version set version_num = ?", "0001")
+    with pytest.raises(OldStore, match="its next start upgrades it"):
+        open_existing_database(_url(tmp_path))
 
 
 def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path) -> None:
@@ -221,3 +254,26 @@ def test_cases_of_an_older_adjuvant_survive_the_upgrade(tmp_path: Path) -> None:
     feed = WatermarkStore(engine, "a")
     assert (feed.read(), feed.last_poll()) == (Watermark(time=datetime(2026, 2, 28, 12, tzinfo=UTC)), None)
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("host", "cause"), [("127.0.0.1:9", "connection refused"), ("database.invalid:5432", "host name not found")]
+)
+def test_a_database_that_is_down_is_named_with_its_cause(host: str, cause: str) -> None:
+    """Law: where and why, and no secret. Breach: the options of the driver stood there, and the cause did not."""
+    with pytest.raises(StoreUnreachable) as refusal:
+        open_existing_database(f"postgresql://adjuvant:s3cret@{host}/cases")
+    assert str(refusal.value) == f"the database at {host}/cases: {cause}"
+
+
+def test_a_database_that_lets_us_not_in_is_the_sites_to_mend(postgresql: Postgresql) -> None:
+    """A password or a name that is wrong is no outage: BadStore, as nothing changes by itself."""
+    address = postgresql.url.partition("@")[2].partition("/")[0]
+    user, _, rest = postgresql.url.rpartition("@")
+    for url, cause in (
+        (f"{user}x@{rest}", f"{address}/postgres: password refused"),
+        (postgresql.url.replace("/postgres", "/absent"), f"{address}/absent: no such database"),
+    ):
+        with pytest.raises(BadStore) as refusal:
+            open_database(url)
+        assert str(refusal.value) == f"the database at {cause}"
