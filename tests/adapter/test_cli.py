@@ -18,11 +18,10 @@ from pypdf import PdfReader
 from adapter.demo import SEED, TODAY
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import DeadLetter, Settled, Skipped
-from adapter.rooms import opened_database, opened_ledger, wall_clock
+from adapter.rooms import StoreRoom, opened_database, opened_ledger
 from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
 from adapter.settings import load_settings
-from adapter.store.ledger import Ledger
 from adapter.store.workers import WorkerRegister
 from adapter.terminology import load_terminology
 from tests.peers.process import free_port
@@ -294,9 +293,9 @@ def test_every_dead_letter_is_asked_for_again(site: Path) -> None:
 
 def test_nobody_is_forgotten_under_a_living_worker(site: Path) -> None:
     """Law: case files go only where nobody reads them. Breach: a worker of another data folder was at work on them."""
-    with opened_database(load_settings(site)) as database:
-        Ledger(database, wall_clock).request(PatientId("patient-01"))
-        worker = WorkerRegister(database)
+    with StoreRoom(load_settings(site)) as store:
+        store.ledger.request(PatientId("patient-01"))
+        worker = WorkerRegister(store.database)
         worker.join("of another data folder")
         refused = _run("cases", "forget", "patient-01", "--config", site)
         worker.leave("of another data folder")

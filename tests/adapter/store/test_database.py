@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import create_engine, inspect, text
 from sqlmodel import Session, SQLModel
 
 from adapter.domain.outcome import Watermark
@@ -277,3 +277,13 @@ def test_a_database_that_lets_us_not_in_is_the_sites_to_mend(postgresql: Postgre
         with pytest.raises(BadStore) as refusal:
             open_database(url)
         assert str(refusal.value) == f"the database at {cause}"
+
+
+def test_a_look_makes_no_tables(postgresql: Postgresql) -> None:
+    """Law: a look at an empty PostgreSQL database leaves it empty. Breach: the restore that came next was refused."""
+    url = postgresql.create_database("looked_at")
+    with pytest.raises(NoStore, match=r"no tables in the database at 127\.0\.0\.1:\d+/looked_at: has the service ever"):
+        open_existing_database(url)
+    engine = create_engine(url)
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
