@@ -48,6 +48,7 @@ class Apart(Generic[_Answer]):
         self._scratch = scratch
         self._seconds = seconds
         self._memory_bytes = memory_bytes
+        self._processes = processes
         self._free: queue.LifoQueue[_Child[_Answer] | None] = queue.LifoQueue()  # the warm one first
         for _ in range(processes):
             self._free.put(None)
@@ -62,7 +63,13 @@ class Apart(Generic[_Answer]):
         """End every process, whatever it is doing; who still waits for an answer is interrupted."""
         self._closed.set()
         for child in tuple(self._children):
-            child.end()
+            child.kill()
+        # one thread at a time has a process: closing its pipe under who reads it would close whatever is opened next
+        returned = [self._returned() for _ in range(self._processes)]
+        for one in returned:
+            if one is not None:
+                self._end(one)
+            self._free.put(None)  # who still waits for a process is interrupted
 
     def ask(self, question: str) -> _Answer:
         """The answer. Raises StepCrashed when three processes died on it, hung, or ran out of memory.
@@ -73,6 +80,8 @@ class Apart(Generic[_Answer]):
         child = self._free.get()
         reason = ""
         try:
+            if self._closed.is_set():
+                raise Interrupted
             for _ in range(_ATTEMPTS):
                 child = child or self._started()
                 try:
@@ -106,6 +115,13 @@ class Apart(Generic[_Answer]):
             self._end(child)
             raise
         return child
+
+    def _returned(self) -> _Child[_Answer] | None:
+        """What its asker gives back; None for one who does not, within some seconds of the death of the process."""
+        try:
+            return self._free.get(timeout=2 * _GOODBYE_SECONDS)
+        except queue.Empty:
+            return None
 
     def _end(self, child: _Child[_Answer]) -> None:
         child.end()
@@ -151,8 +167,11 @@ class _Child(Generic[_Answer]):
             self._process.join(_GOODBYE_SECONDS)
             raise _Died(f"exit code {self._process.exitcode}") from error
 
-    def end(self) -> None:
+    def kill(self) -> None:
         self._process.kill()
+
+    def end(self) -> None:
+        self.kill()
         self._process.join(_GOODBYE_SECONDS)
         self._pipe.close()
         shutil.rmtree(self._folder, ignore_errors=True)  # what it read lies there in plain
