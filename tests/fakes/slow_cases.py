@@ -42,7 +42,16 @@ _PATIENCE = RetryPolicy(attempts=9, first_seconds=600.0, longest_seconds=600.0)
 class SlowWork:
     """Four steps that write their name when they begin and when they end."""
 
-    def __init__(self, ledger: Ledger, trace: Path, seconds: float, trouble: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        trace: Path,
+        seconds: float,
+        *,
+        trouble: Callable[[], None],
+        wait: Callable[[float], bool],
+    ) -> None:
+        self._wait = wait
         self._ledger = ledger
         self._trace = trace
         self._seconds = seconds
@@ -50,7 +59,8 @@ class SlowWork:
 
     def run_step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
         """Sleep between two lines of trace."""
-        self._ledger.begin_step(case, 1 + STEPS.index(name))
+        # a database that is away is waited for, as the pipeline does
+        attempt(lambda: self._ledger.begin_step(case, 1 + STEPS.index(name)), RetryPolicy(), wait=self._wait)
         self._write(f"{case.case_id} {name} begin")
         if case.patient_id == "p0" and name == "retrieve":
             self._trouble()
@@ -125,7 +135,8 @@ def main() -> None:
     if kind == "pause-in-commit":
         event.listen(Session, "before_commit", _pause)
     queue_stops = threading.Event()
-    work = SlowWork(ledger, folder / "trace", seconds, lambda: _trouble(kind, queue_stops.wait))
+    wait = queue_stops.wait
+    work = SlowWork(ledger, folder / "trace", seconds, trouble=lambda: _trouble(kind, wait), wait=wait)
     queue = CaseQueue(engine, work, QueueOptions(poll_seconds=0.05), WorkerRegister(engine), queue_stops)
     with queue:
         if first:

@@ -115,7 +115,7 @@ def test_a_case_that_kills_its_worker_three_times_is_closed_and_the_others_go_on
         assert child.returncode == 70
     child = _start(tmp_path, patients=3, seconds=0.01, trouble="crash")
     output, _ = child.communicate(timeout=180)
-    assert output == "idle\n"
+    assert output.endswith("idle\n")  # after what the log says of it
     assert _states(tmp_path) == {
         "p0:1": "dead-letter worker-crashed after step 2",
         "p1:1": _WHOLE,
