@@ -12,16 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from adapter.domain.record import RawResource
-from adapter.errors import (
-    AdjuvantError,
-    BadSettings,
-    NoStore,
-    OldStore,
-    PeerTimeout,
-    PeerUnavailable,
-    StoreInUse,
-    StoreUnreachable,
-)
+from adapter.errors import UNREACHABLE_PEER, AdjuvantError, BadSettings, NoStore, OldStore, StoreInUse
 from adapter.fhir.cohort import find_members
 from adapter.fhir.delivery import OutputMode, unverified_codes
 from adapter.pipeline.practice import Practice
@@ -77,7 +68,7 @@ def _tried(what: str, attempt: Callable[[], str]) -> Iterator[Finding]:
     try:
         yield Finding(what=what, passed=True, detail=attempt())
     except AdjuvantError as error:
-        unreachable = isinstance(error, PeerUnavailable | PeerTimeout | StoreUnreachable)
+        unreachable = isinstance(error, UNREACHABLE_PEER)
         yield Finding(what=what, passed=False, detail=f"{type(error).__name__}: {error}", unreachable=unreachable)
 
 

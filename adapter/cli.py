@@ -31,13 +31,11 @@ from adapter.demo import SEED, TODAY, run_demo
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case
 from adapter.errors import (
+    UNREACHABLE_PEER,
     AdjuvantError,
     BadSettings,
     Misconfigured,
-    PeerTimeout,
-    PeerUnavailable,
     StoreInUse,
-    StoreUnreachable,
     UnknownCase,
 )
 from adapter.fhir.cohort import PatientList
@@ -103,7 +101,6 @@ from inference.contract import BundleRefused
 from inference.predictor import Predictor
 
 DONE, INCOMPLETE, USAGE, UNREACHABLE = 0, 1, 2, 3
-_UNREACHABLE = (PeerUnavailable, PeerTimeout, StoreUnreachable)
 _LONGEST_CASE_SECONDS, _LOOK_SECONDS = 600.0, 0.2
 
 app = typer.Typer(
@@ -151,7 +148,7 @@ def main() -> None:
 
 
 def _exit_code(error: AdjuvantError) -> int:
-    if isinstance(error, _UNREACHABLE):
+    if isinstance(error, UNREACHABLE_PEER):
         return UNREACHABLE
     return USAGE if isinstance(error, Misconfigured) else INCOMPLETE
 
@@ -522,19 +519,13 @@ def cases_retry(
     settings = load_settings(config)
     with opened_ledger(settings, absent=Absent.REFUSE) as ledger:
         if patient is None:
-            asked = [ledger.request(found) for found in _dead_letters(ledger)]
+            standing = {PatientId(entry.patient_id) for entry in ledger.list_standing_cases(state=DEAD_LETTER)}
+            asked = [ledger.request(found) for found in sorted(standing)]
             out.print(f"asked for {len(asked)} patients whose newest case was a dead letter")
             return
         patient_id = PatientId(patient.removeprefix("Patient/"))
         _require_known(patient_id, settings, ledger)
         out.print(f"asked for {ledger.request(patient_id).case_id}")
-
-
-def _dead_letters(ledger: Ledger) -> list[PatientId]:
-    """Whose newest case is a dead letter; who was asked for again since then waits already."""
-    patients = sorted({PatientId(entry.patient_id) for entry in ledger.list_cases(state=DEAD_LETTER)})
-    newest = {patient: ledger.newest_case(patient) for patient in patients}
-    return [patient for patient, entry in newest.items() if entry is not None and entry.state == DEAD_LETTER]
 
 
 def _require_known(patient_id: PatientId, settings: Settings, ledger: Ledger) -> None:

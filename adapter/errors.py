@@ -112,6 +112,10 @@ class StoreUnreachable(StoreUnavailable):
     """PostgreSQL cannot be reached now: its port, its host, or it is not up yet."""
 
 
+UNREACHABLE_PEER = (PeerUnavailable, PeerTimeout, StoreUnreachable)
+"""What a command ends on with exit code 3: nobody is there, and it may be tried later as it stands."""
+
+
 class ProcessUnavailable(Transient):
     """A process of ours cannot be started, or ended before it was ready for the first question: nothing was asked."""
 

@@ -92,9 +92,10 @@ def outdated(client: FhirClient, entries: Iterable[WriteEntry]) -> Outdated:
     ours_found = [one for one in found if one.assessment_id == own.assessment_id]
     successors = {by for one in ours_found if (by := superseded_by(one.resource))}
     if successors:
-        instead = [one for one in found if one.assessment_id in successors and one.version.resource_type == _FORECAST]
+        of_others = (one for one in found if one.version.resource_type == _FORECAST)
+        instead = max((one for one in of_others if one.assessment_id in successors), key=_by_landmark, default=None)
         left = [one for one in ours_found if superseded_by(one.resource) is None and untouched(one.resource)]
-        marks = tuple(_mark(one, max(instead, key=lambda one: one.landmark)) for one in left if instead)
+        marks = () if instead is None else tuple(_mark(one, instead) for one in left)
         return Outdated(marks=marks, unmarkable=unmarkable, superseded=superseded)
     open_ones = [one for one in found if superseded_by(one.resource) is None]
     forecasts = [one for one in open_ones if one.version.resource_type == _FORECAST]
@@ -111,6 +112,10 @@ def outdated(client: FhirClient, entries: Iterable[WriteEntry]) -> Outdated:
         unmarkable=unmarkable,
         superseded=superseded,
     )
+
+
+def _by_landmark(one: _Found) -> datetime:
+    return one.landmark
 
 
 def _markable(kind: str, capabilities: ServerCapabilities) -> bool:

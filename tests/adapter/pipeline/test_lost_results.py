@@ -15,11 +15,9 @@ from adapter.pipeline.once import STEPS_TO_DELIVERY, assess_once
 from adapter.pipeline.reconcile import Reconciliation
 from adapter.rooms import Rooms, build_reconciler
 from adapter.sandbox.faults import FhirFaults
-from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
-from adapter.sandbox.patients import PATIENT_SYSTEM, CourseKind, simulate_courses
+from adapter.sandbox.hospital import SandboxHospital
 from adapter.sandbox.repository import Resource, Stored
-from adapter.settings import settings_from
-from adapter.terminology import load_terminology
+from tests.fakes.sites import one_patient_known, without_archive
 
 _NOW = datetime(2026, 3, 1, tzinfo=UTC)
 Versions = dict[tuple[str, str], list[Stored]]
@@ -76,24 +74,14 @@ class Site:
 @pytest.fixture
 def hospital() -> Iterator[SandboxHospital]:
     """One patient, everything known."""
-    course = next(one for one in simulate_courses(12, seed=7, today=_NOW) if one.kind is CourseKind.HIGH)
-    with SandboxHospital([course], load_terminology()) as running:
-        running.unfold()
+    with one_patient_known(_NOW) as running:
         yield running
 
 
 @pytest.fixture
 def site(hospital: SandboxHospital, tmp_path: Path) -> Iterator[Site]:
     """Without an archive."""
-    settings = settings_from(
-        {
-            "fhir": {"base_url": hospital.ehr.base_url, "patient_identifier_system": PATIENT_SYSTEM},
-            "cohort": {"patients": [f"Patient/{patient}" for patient in hospital.patients]},
-            "store": {"url": f"sqlite:///{tmp_path}/adjuvant.db", "folder": str(tmp_path)},
-            "policy": {"site_folder": str(sandbox_policy())},
-        }
-    )
-    with Rooms(settings) as rooms:
+    with Rooms(without_archive(hospital, tmp_path)) as rooms:
         yield Site(hospital, rooms)
 
 

@@ -18,10 +18,10 @@ from adapter.pipeline.ports import DecisionPorts
 from adapter.pipeline.practice import Practice
 from adapter.pipeline.replay import replay, replayable
 from adapter.rooms import Rooms
-from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
-from adapter.sandbox.patients import PATIENT_SYSTEM, CourseKind, simulate_courses
-from adapter.settings import settings_from
+from adapter.sandbox.hospital import SandboxHospital
+from adapter.sandbox.patients import CourseKind, simulate_courses
 from adapter.terminology import load_terminology
+from tests.fakes.sites import without_archive
 
 _TODAY = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -38,16 +38,7 @@ def hospital() -> Iterator[SandboxHospital]:
 @pytest.fixture(scope="module")
 def rooms(hospital: SandboxHospital, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rooms]:
     """Without an archive."""
-    folder = tmp_path_factory.mktemp("site")
-    settings = settings_from(
-        {
-            "fhir": {"base_url": hospital.ehr.base_url, "patient_identifier_system": PATIENT_SYSTEM},
-            "cohort": {"patients": [f"Patient/{patient}" for patient in hospital.patients]},
-            "store": {"url": f"sqlite:///{folder}/adjuvant.db", "folder": str(folder)},
-            "policy": {"site_folder": str(sandbox_policy())},
-        }
-    )
-    with Rooms(settings) as opened:
+    with Rooms(without_archive(hospital, tmp_path_factory.mktemp("site"))) as opened:
         yield opened
 
 

@@ -15,8 +15,7 @@ from adapter.fhir.fingerprint import superseded_by
 from adapter.pipeline.once import STEPS_TO_DELIVERY, assess_once
 from adapter.rooms import Rooms
 from adapter.sandbox.hospital import SandboxHospital
-from adapter.sandbox.patients import CourseKind, simulate_courses
-from adapter.terminology import load_terminology
+from tests.fakes.sites import one_patient_known
 
 _TODAY = datetime(2026, 3, 1, tzinfo=UTC)
 _KNOWN = "2026-02-27T09:00:00+00:00"
@@ -25,9 +24,7 @@ _KNOWN = "2026-02-27T09:00:00+00:00"
 @pytest.fixture
 def hospital() -> Iterator[SandboxHospital]:
     """One patient, everything known."""
-    course = next(one for one in simulate_courses(12, seed=7, today=_TODAY) if one.kind is CourseKind.HIGH)
-    with SandboxHospital([course], load_terminology()) as running:
-        running.unfold()
+    with one_patient_known(_TODAY) as running:
         yield running
 
 

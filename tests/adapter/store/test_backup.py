@@ -253,18 +253,23 @@ def test_a_cut_restore_is_repeated_and_no_service_starts_before(
     assert empty.cases() == ["p1:1"]
 
 
+def _back_up_on_postgresql(site: Site, empty: Empty, backup: Path, postgresql: Postgresql) -> None:
+    """Of a database with one case; `empty` is then a second one, without tables."""
+    saved = postgresql.create_database("saved")
+    engine = open_database(saved)
+    Ledger(engine, lambda: _NOW).request(PatientId("p1"))
+    engine.dispose()
+    take_backup(saved, site.folder / "vault", backup, key=_PRINT, at=_NOW)
+    empty.url = postgresql.create_database("restored")
+
+
 @pytest.mark.real
 @pytest.mark.timeout(300)
 def test_a_cut_restore_is_repeated_on_postgresql(
     site: Site, empty: Empty, tmp_path: Path, postgresql: Postgresql
 ) -> None:
     """With a password; and what was loaded is left as it is, because others may work on it already."""
-    saved = postgresql.create_database("saved")
-    engine = open_database(saved)
-    Ledger(engine, lambda: _NOW).request(PatientId("p1"))
-    engine.dispose()
-    take_backup(saved, site.folder / "vault", tmp_path / "backup", key=_PRINT, at=_NOW)
-    empty.url = postgresql.create_database("restored")
+    _back_up_on_postgresql(site, empty, tmp_path / "backup", postgresql)
     _kill_a_restore(tmp_path / "backup", empty, "os.remove", "/restore.unfinished")
     engine = open_database(empty.url)
     Ledger(engine, lambda: _NOW).request(PatientId("p2"))
@@ -286,12 +291,7 @@ def test_tables_of_another_origin_are_not_taken_for_the_dump(
 
     Once before the dump was loaded, once after, where the database was made anew. Emptied, the restore goes through.
     """
-    saved = postgresql.create_database("saved")
-    engine = open_database(saved)
-    Ledger(engine, lambda: _NOW).request(PatientId("p1"))
-    engine.dispose()
-    take_backup(saved, site.folder / "vault", tmp_path / "backup", key=_PRINT, at=_NOW)
-    empty.url = postgresql.create_database("restored")
+    _back_up_on_postgresql(site, empty, tmp_path / "backup", postgresql)
     deed, name = cut
     _kill_a_restore(tmp_path / "backup", empty, deed, name)
     postgresql.create_database("restored")
