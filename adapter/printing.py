@@ -11,8 +11,9 @@ from rich.table import Table
 
 from adapter.checkup import Finding
 from adapter.decision.show import PolicyRow
+from adapter.engine.queue import STEPS
 from adapter.pipeline.reconcile import Reconciliation
-from adapter.store.ledger import LedgerEntry
+from adapter.store.ledger import RUNNING, LedgerEntry
 from adapter.store.workers import SignOfLife
 from adapter.web.ask import Readiness
 
@@ -26,12 +27,25 @@ def print_json(content: Mapping[str, object]) -> None:
 
 
 def print_cases(entries: Iterable[LedgerEntry]) -> None:
-    """One line each."""
-    table = Table("case", "state", "reason", "resources", box=None)
+    """One line each: since when it is in its state, and why, or how far it has got."""
+    table = Table("case", "state", "since", "reason", "resources", box=None)
     for entry in entries:
-        reason = f"{entry.reason}: {entry.detail}" if entry.detail else entry.reason
-        table.add_row(entry.case_id, entry.state, reason, "\n".join(entry.resources))
+        since = entry.settled or entry.started or entry.asked
+        when = since.strftime("%Y-%m-%d %H:%M:%SZ") if since else ""
+        table.add_row(entry.case_id, entry.state, when, _why(entry), "\n".join(entry.resources))
     out.print(table)
+
+
+def _why(entry: LedgerEntry) -> str:
+    if entry.state == RUNNING:
+        deaths = f"; workers that died in it: {entry.crashes}" if entry.crashes else ""
+        return f"{_step(entry) or 'to be gone on with'}{deaths}"
+    return f"{entry.reason}: {entry.detail}" if entry.detail else entry.reason
+
+
+def _step(entry: LedgerEntry) -> str | None:
+    """The step that a worker began last, of a case that runs."""
+    return STEPS[entry.begun_after - 1] if entry.state == RUNNING and entry.begun_after else None
 
 
 def report(entries: Iterable[LedgerEntry], seconds: float) -> dict[str, object]:
@@ -50,6 +64,7 @@ def case_row(entry: LedgerEntry) -> dict[str, object]:
         "case": entry.case_id,
         "patient": entry.patient_id,
         "state": entry.state,
+        "step": _step(entry),
         "reason": entry.reason,
         "resources": list(entry.resources),
     }
@@ -57,9 +72,10 @@ def case_row(entry: LedgerEntry) -> dict[str, object]:
 
 def case_in_full(entry: LedgerEntry) -> dict[str, object]:
     """One case with everything the ledger knows of it."""
-    started, settled = (time and time.isoformat() for time in (entry.started, entry.settled))
+    times = {"asked": entry.asked, "started": entry.started, "ended": entry.settled}
     digest = {"assessment": entry.assessment_id, "case_file": entry.case_file}
-    return {**case_row(entry), "detail": entry.detail, **digest, "started": started, "ended": settled}
+    told = {name: time and time.isoformat() for name, time in times.items()}
+    return {**case_row(entry), "detail": entry.detail, **digest, **told, "crashes": entry.crashes}
 
 
 def finding_line(finding: Finding) -> str:

@@ -48,7 +48,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
-    """One case as people see it. resources: versioned references that were written. started: None while it waits."""
+    """One case as people see it.
+
+    resources: versioned references that were written. asked: None where an older version of ours asked. started: None
+    while it waits. begun_after: how many steps had finished when a worker last began one, the start included; 0 when
+    none was begun, or none since a worker died. crashes: how often a worker died at the point it got to.
+    """
 
     case_id: str
     patient_id: str
@@ -59,8 +64,11 @@ class LedgerEntry:
     assessment_id: str | None
     case_file: str | None
     resources: tuple[str, ...]
+    asked: datetime | None
     started: datetime | None
     settled: datetime | None
+    begun_after: int
+    crashes: int
 
 
 class Ledger:
@@ -250,6 +258,9 @@ def _entry(row: CaseRow) -> LedgerEntry:
         assessment_id=row.assessment_id,
         case_file=row.case_file,
         resources=tuple(json.loads(row.resources)) if row.resources else (),
+        asked=row.asked,
         started=row.started,
         settled=row.settled,
+        begun_after=row.begun_after,
+        crashes=row.crashes,
     )

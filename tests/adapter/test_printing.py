@@ -1,10 +1,21 @@
-"""What a comparison of all records prints: every finding, what a person has to do, and the same for machines."""
+"""What commands print: cases with how far they got, a comparison with every finding, and the same for machines."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
 from adapter.domain.ids import PatientId
+from adapter.domain.outcome import Skipped
+from adapter.engine.queue import STEPS
 from adapter.pipeline.reconcile import Found, Reconciliation
-from adapter.printing import reconciliation_lines, reconciliation_row
+from adapter.printing import case_in_full, print_cases, reconciliation_lines, reconciliation_row
+from adapter.store.database import open_database, store_session
+from adapter.store.ledger import Ledger
+
+_NOW = datetime(2026, 11, 28, 14, 5, tzinfo=UTC)
 
 _MISSING = Found(patient_id=PatientId("p1"), what="result-missing", case_id="p1:2", detail="RiskAssessment/ra-1")
 _DIFFERS = Found(patient_id=PatientId("p2"), what="differs", case_id="p2:5", new=1, changed=0, deleted=2)
@@ -39,3 +50,27 @@ def test_machines_get_the_same() -> None:
         {"patient": "p1", "what": "result-missing", "detail": "RiskAssessment/ra-1", "new": None, "changed": None,
          "deleted": None, "case": "p1:2"}
     ]  # fmt: skip
+
+
+def test_a_case_that_is_stuck_says_where_and_since_when(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breach: `running` alone, and nobody knows whether the EHR, the PACS or the model is waited for."""
+    database = open_database(f"sqlite:///{tmp_path}/adjuvant.db")
+    ledger = Ledger(database, lambda: _NOW)
+    cases = {name: ledger.request(PatientId(name)) for name in ("ended", "fetching", "orphaned", "waiting")}
+    ledger.record(cases["ended"], Skipped(reason="deceased", detail=""))
+    with store_session(database) as session:
+        for name in ("fetching", "orphaned"):
+            ledger.mark_started(session, cases[name])
+        session.commit()
+    ledger.begin_step(cases["fetching"], 1 + STEPS.index("retrieve"))
+    ledger.begin_step(cases["orphaned"], 1)
+    ledger.count_crash(cases["orphaned"], 1)
+    print_cases(ledger.list_cases())
+    orphaned = case_in_full(ledger.find_case("orphaned:1") or pytest.fail("it is there"))
+    database.dispose()
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert rows["ended:1"].split()[1:] == ["skipped", "2026-11-28", "14:05:00Z", "deceased"]
+    assert rows["fetching:1"].split()[1:] == ["running", "2026-11-28", "14:05:00Z", "retrieve"]
+    assert rows["orphaned:1"].rstrip().endswith("to be gone on with; workers that died in it: 1")
+    assert "14:05:00Z" not in rows["waiting:1"], "it has been waiting since the database's clock says"
+    assert (orphaned["step"], orphaned["crashes"]) == (None, 1)

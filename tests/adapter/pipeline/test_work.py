@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ from adapter.domain.outcome import (
     WriteReceipt,
 )
 from adapter.domain.record import RawRecord
+from adapter.domain.risk import SkipReason
 from adapter.engine.queue import SETTLED, STEPS, CaseQueue, QueueOptions
 from adapter.engine.steps import RetryPolicy
 from adapter.errors import (
@@ -49,6 +51,7 @@ from adapter.errors import (
 from adapter.features.at_risk import LandmarkPolicy
 from adapter.fhir.decode import Reading
 from adapter.fhir.delivery import OutputMode, load_delivery
+from adapter.pipeline import work as work_module
 from adapter.pipeline.guarded import GuardedArchive
 from adapter.pipeline.once import STEPS_TO_DELIVERY, assess_once
 from adapter.pipeline.ports import ImageArchive, Ports
@@ -521,6 +524,22 @@ def test_every_error_has_an_end_by_who_acts(kind: type[AdjuvantError]) -> None:
 def test_a_refused_write_abstains_by_its_name() -> None:
     """The reason is a stable code that people search for."""
     assert outcome_of(WriteRefused("processing")) == Abstained(reason="write-refused", detail="processing")
+
+
+_BRANCHES = {errors.AdjuvantError, errors.Transient, errors.BadData, errors.Misconfigured, errors.Defect}
+_WAITED_OUT = {errors.PeerDown, errors.StoreUnavailable, errors.StoreUnreachable, errors.Overtaken}
+_OF_COMMANDS = {errors.UnknownCase, errors.NoStore, errors.OldStore, errors.StoreInUse}
+
+
+def test_every_reason_is_explained() -> None:
+    """Breach: at night a reason in `cases list` that no page explains."""
+    kinds = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, AdjuvantError)}
+    named = {errors.reason_of(kind.__new__(kind)) for kind in kinds - _BRANCHES - _WAITED_OUT - _OF_COMMANDS}
+    others = set(re.findall(r'(?:reason=|_GIVEN_UP, _MOST_LOOKS = )"([a-z-]+)"', inspect.getsource(work_module)))
+    reasons = named | others | {reason.value for reason in SkipReason}
+    lines = (Path(__file__).parents[3] / "docs" / "cases.md").read_text().splitlines()
+    explained = " ".join(line.split("|")[1] for line in lines if line.startswith("| `"))
+    assert set(re.findall(r"`([a-z-]+)`", explained)) == reasons
 
 
 _TEXT = st.text(max_size=40)
