@@ -163,7 +163,7 @@ def _cisplatin_reasons(judging: Judging, policy: Policy) -> Iterable[RuleReason]
 def _cannot_assess(code: str, title: str, missing: Iterable[str], findings: Findings, policy: Policy) -> RuleReason:
     features = tuple(sorted(missing))
     named = "; ".join(_missing_words(policy.asked_for(feature), findings.get(feature)) for feature in features)
-    return RuleReason(code=code, sentence=f"Cannot assess {title}: {named} missing.", missing=features)
+    return RuleReason(code=code, sentence=f"Cannot be judged: {title}. Missing: {named}.", missing=features)
 
 
 def _missing_words(asked: str, finding: Finding | None) -> str:

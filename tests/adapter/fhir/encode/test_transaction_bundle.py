@@ -261,7 +261,7 @@ def test_what_is_missing_of_the_whole_is_not_said_of_each_action() -> None:
     """Nine actions that nothing can be said of for one reason are one sentence; the missing finding stands once."""
     plan = _read(assessment(), "CarePlan")
     texts = [*(note["text"] for note in plan["note"]), _details(plan)["MDT"]["description"]]
-    assert sum("earlier radiotherapy to the neck missing" in text for text in texts) == 1
+    assert sum("Missing: earlier radiotherapy to the neck" in text for text in texts) == 1
     (unsettled,) = [text for text in texts if text.startswith("Not assessable: ")]
     assert unsettled.count(";") == 8
 
@@ -316,7 +316,7 @@ def test_the_board_is_proposed_where_the_rules_cannot_decide() -> None:
     plan = _read(assessment(), "CarePlan")
     codes = [activity["detail"]["code"]["coding"][-1]["code"] for activity in plan["activity"]]
     assert [code for code in codes if not code.startswith("FU-")] == ["MDT"]
-    assert any("Cannot assess" in note["text"] for note in plan["note"])
+    assert any("Cannot be judged: " in note["text"] for note in plan["note"])
 
 
 def test_what_was_missing_and_what_was_refused_is_said() -> None:
