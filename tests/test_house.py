@@ -35,11 +35,11 @@ _DOORS = {
     "pint": {"adapter/units.py"},
     "ucumvert": {"adapter/units.py"},
     "gdcm": {"adapter/dicom"},
-    "typer": {"adapter/cli.py"},
+    "typer": {"adapter/cli"},
     "jinja2": {"adapter/page"},
     "reportlab": {"adapter/page"},
 }
-_CLOCK_ROOMS = {"adapter/rooms.py", "adapter/cli.py", "adapter/sandbox"}
+_CLOCK_ROOMS = {"adapter/rooms.py", "adapter/cli", "adapter/sandbox"}
 _CORE = ("adapter/domain", "adapter/features", "adapter/decision", "adapter/fhir/decode.py", "adapter/fhir/encode")
 _FORBIDDEN_NAMES = {"util", "utils", "helpers", "common", "misc", "base"}
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from adapter.errors import BadSettings
 from adapter.studio import start_scoring, start_training
+from tests.fakes.command import run
 
 _ROOT = Path(__file__).parents[2]
 
@@ -21,11 +20,6 @@ def _interpreter(folder: Path, body: str) -> Path:
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)
     return path
-
-
-def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "adapter", "model", *map(str, arguments)]
-    return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_an_environment_without_torch_is_named(tmp_path: Path) -> None:
@@ -59,7 +53,7 @@ def test_the_work_is_started_with_its_arguments_and_its_status_comes_back(tmp_pa
 )
 def test_options_that_do_not_go_together_are_named(arguments: list[str], named: str) -> None:
     """Exit code 2 and one sentence, before anything is started."""
-    done = _run(*arguments)
+    done = run("model", *arguments)
     assert done.returncode == 2
     assert named in done.stderr
     assert "Traceback" not in done.stderr
@@ -67,7 +61,7 @@ def test_options_that_do_not_go_together_are_named(arguments: list[str], named: 
 
 def test_scoring_names_the_table_that_is_missing(tmp_path: Path) -> None:
     """Exit code 1, the first missing file by name, and no half-written answer."""
-    done = _run("score", "--data", tmp_path, "--dataset", "hancock", "--out", tmp_path / "scores.csv")
+    done = run("model", "score", "--data", tmp_path, "--dataset", "hancock", "--out", tmp_path / "scores.csv")
     assert done.returncode == 1
     assert "has no file clinical.csv" in done.stderr
     assert not (tmp_path / "scores.csv").exists()

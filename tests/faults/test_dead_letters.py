@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from adapter.domain.outcome import Case, DeadLetter, Skipped
 from adapter.pipeline.work import give_up
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
+from tests.fakes.command import run
 
 
 @pytest.fixture
@@ -41,8 +40,9 @@ def _ledger(engine: Engine) -> Ledger:
 
 
 def _cases(*arguments: str) -> str:
-    command = [sys.executable, "-m", "adapter", "cases", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    answered = run("cases", *arguments)
+    answered.check_returncode()
+    return answered.stdout
 
 
 def _listed(*arguments: str) -> dict[str, str]:

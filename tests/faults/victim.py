@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 
 from adapter import moments
-from adapter.cli import _configure_logging, run
+from adapter.cli.logs import configure_logging
+from adapter.cli.service import run
 
 
 def _raise_at(at: moments.Moment, times: int, delay: float, number: signal.Signals) -> None:
@@ -41,7 +42,7 @@ def _raise_at(at: moments.Moment, times: int, delay: float, number: signal.Signa
 def main() -> None:
     """Run until killed, or asked to stop."""
     faulthandler.enable()
-    _configure_logging()
+    configure_logging()
     config, *plan = sys.argv[1:]
     if plan:
         moment, times, delay, number = plan

@@ -1,0 +1,25 @@
+"""What the commands share: arguments, how an id is spelled, exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adapter.domain.ids import PatientId
+
+DONE, INCOMPLETE, USAGE, UNREACHABLE = 0, 1, 2, 3
+
+Config = Annotated[Path, typer.Option("--config", help="The site's configuration file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+def patient_of(written: str) -> PatientId:
+    """An id as people copy it: with or without `Patient/`."""
+    return PatientId(written.removeprefix("Patient/"))
+
+
+def assessment_of(written: str) -> str:
+    """An id as people copy it: with or without `RiskAssessment/` and `ra-`."""
+    return written.removeprefix("RiskAssessment/").removeprefix("ra-")
