@@ -119,7 +119,7 @@ class FhirClient:
             "EHR",
             failures=self._limits.breaker_failures,
             rest_seconds=self._limits.breaker_seconds,
-            probe=self._knock,
+            probe=self.knock,
             clock=clock,
         )
         # A transport and no httpx.Client: no redirects followed, no cookies kept, nothing read from the environment
@@ -359,15 +359,18 @@ class FhirClient:
             self._sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _knock(self) -> None:
+    def knock(self) -> None:
         """Ask for a patient that does not exist: what lies behind the server has to work to say so, and nobody is read.
 
-        A CapabilityStatement would not do: servers give it with their database down. Raises Transient.
+        A CapabilityStatement would not do: servers give it with their database down, and without a token. Raises
+        Transient; AccessRefused (401) or BadSettings where nobody's record is open to us: we have no token that counts.
         """
         ask = _Ask(method="GET", url=self._under("Patient", _NOBODY), what="a question whether the server is back")
         answer = self._authorised(ask)
         if answer.status in RETRIED_READS:
             raise PeerUnavailable(f"{ask.what} was answered {answer.status}")
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            raise _refusal(answer, ask.what)
 
     def _authorised(self, ask: _Ask) -> _Answer:
         """Send with the current token; a 401 asks once for another one: nothing was carried out."""

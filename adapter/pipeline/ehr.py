@@ -21,6 +21,10 @@ class Ehr:
         """Every page of every search of one patient, or an error."""
         return fetch_record(self._client, patient_id)
 
+    def knock(self) -> None:
+        """Ask what concerns no patient."""
+        self._client.knock()
+
     def submit(self, bundle: TransactionBundle) -> WriteReceipt:
         """Make the server hold exactly this assessment, once."""
         return submit(self._client, bundle)

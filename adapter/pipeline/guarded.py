@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from adapter.breaker import CircuitBreaker, CircuitReport
 from adapter.domain.ids import PatientId
@@ -17,17 +17,10 @@ _FAILURES, _REST_SECONDS = 5, 30.0
 _Answer = TypeVar("_Answer")
 
 
-class EchoingArchive(ImageArchive, Protocol):
-    """An archive that can be asked whether it is there."""
-
-    def echo(self) -> None:
-        """Return when it answers C-ECHO. Raises PeerUnavailable, PeerTimeout, AccessRefused."""
-
-
 class GuardedArchive:
     """An `ImageArchive` that is asked only while it is not known to be down. Raises PeerDown otherwise."""
 
-    def __init__(self, archive: EchoingArchive, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, archive: ImageArchive, *, clock: Callable[[], float] = time.monotonic) -> None:
         """clock: monotonic seconds."""
         self._archive = archive
         self._breaker = CircuitBreaker(
@@ -52,6 +45,10 @@ class GuardedArchive:
     def abandon(self, owner: PatientId) -> None:
         """As the archive does."""
         self._archive.abandon(owner)
+
+    def echo(self) -> None:
+        """As the archive does, whether or not it is left alone."""
+        self._archive.echo()
 
     def _asked(self, question: Callable[[], _Answer]) -> _Answer:
         self._breaker.admit()

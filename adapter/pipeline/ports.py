@@ -25,6 +25,9 @@ class RecordSource(Protocol):
     def fetch_record(self, patient_id: PatientId) -> RawRecord:
         """Every page of every search of one patient, or an error."""
 
+    def knock(self) -> None:
+        """Ask what concerns no patient. Raises what everybody's case would meet."""
+
 
 class ImageArchive(Protocol):
     """The PACS."""
@@ -43,6 +46,9 @@ class ImageArchive(Protocol):
 
     def abandon(self, owner: PatientId) -> None:
         """No try follows: remove what had arrived for this owner, and nobody else's."""
+
+    def echo(self) -> None:
+        """Ask what concerns no patient. Raises what everybody's case would meet."""
 
 
 class Predictor(Protocol):

@@ -11,7 +11,17 @@ from adapter.domain.ids import ResourceVersion
 from adapter.domain.outcome import Abstained, Case, DeadLetter, Delivered, Settled, Skipped, WriteReceipt
 from adapter.engine.queue import SETTLED, STEPS, Checkpoint, Transaction, once_committed
 from adapter.engine.steps import Interrupted, RetryPolicy, attempt
-from adapter.errors import AdjuvantError, BadData, PeerDown, SeriesIncomplete, Transient, place_of, reason_of
+from adapter.errors import (
+    AccessRefused,
+    AdjuvantError,
+    BadData,
+    BadSettings,
+    PeerDown,
+    SeriesIncomplete,
+    Transient,
+    place_of,
+    reason_of,
+)
 from adapter.moments import Moment, reach
 from adapter.pipeline.assess import StepResult, conclude, deliver, gather, retrieve
 from adapter.pipeline.case_file import CaseFile, unseal
@@ -20,6 +30,7 @@ from adapter.store.ledger import Ledger
 
 _CASE_FILE = "case_file"
 _MOST_CRASHES = 10  # of a whole worker; a decision, which runs native code, has its own process and three tries there
+_SHUT_OUT_SECONDS = 30.0
 _GIVEN_UP, _MOST_LOOKS = "engine-gave-up", 3
 Watching = Callable[[Case, str, Settled | None], None]
 """Called when a step of a case begins, and when the case is settled (step `settled`), once that is committed."""
@@ -66,13 +77,30 @@ class AssessmentWork:
         return {_CASE_FILE: result.case_file, **ended}
 
     def _with_its_peers(self, name: str, case: Case, case_file_digest: str | None) -> StepResult:
-        """Wait while a peer is known to be down: no attempt is spent, so that an outage makes no dead letters. F-03."""
+        """Wait while a peer is known to be down, F-03, or lets nobody in, F-32: that is not the case's to pay for."""
         while True:
             try:
                 return self._once(name, case, case_file_digest)
             except PeerDown as down:
                 if self._wait(down.retry_after_seconds or 0.0):
                     raise Interrupted from down
+            except (AccessRefused, BadSettings) as refused:
+                if self._opens_to_others(name):
+                    raise
+                structlog.get_logger().warning("case waits", case=case.case_id, step=name, reason=reason_of(refused))
+                if self._wait(_SHUT_OUT_SECONDS):
+                    raise Interrupted from refused
+
+    def _opens_to_others(self, name: str) -> bool:
+        """Whether the peer of this step answers what concerns no patient: then its refusal is about this one."""
+        try:
+            if name == "retrieve" and self._ports.archive is not None:
+                self._ports.archive.echo()
+            else:
+                self._ports.source.knock()
+        except AdjuvantError:
+            return False
+        return True
 
     def _once(self, name: str, case: Case, case_file_digest: str | None) -> StepResult:
         self._ledger.begin_step(case, 1 + STEPS.index(name))

@@ -36,6 +36,7 @@ class PacsFaults:
     """Switches for one archive; the default is a well-behaved one. Counts of moves count from the first C-MOVE.
 
     slow_seconds: before each answer and each image. refuses_associations: all are rejected, transiently.
+    knows_nobody: all are rejected for good, as of an AE title that is not entered.
     silent: C-FIND is never answered. finds_everything: C-FIND ignores the Patient ID it is asked for.
     keeps_back: how many of the last images stored no C-MOVE ever
     sends. moves_cut: how many C-MOVEs send only half
@@ -50,6 +51,7 @@ class PacsFaults:
 
     slow_seconds: float = 0.0
     refuses_associations: bool = False
+    knows_nobody: bool = False
     silent: bool = False
     finds_everything: bool = False
     keeps_back: int = 0
@@ -137,8 +139,9 @@ class SandboxPacs:
             self._listening = None
 
     def _requested(self, event: Any) -> None:  # noqa: ANN401 (pynetdicom has no types)
-        if self.faults.refuses_associations:
-            event.assoc.acse.send_reject(0x02, 0x03, 0x02)
+        if self.faults.refuses_associations or self.faults.knows_nobody:
+            # PS3.8 table 9-21: an unknown calling AE title, for good; or a local limit, for now
+            event.assoc.acse.send_reject(*((0x01, 0x01, 0x03) if self.faults.knows_nobody else (0x02, 0x03, 0x02)))
             event.assoc.kill()
 
     def _find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:  # noqa: ANN401

@@ -469,6 +469,16 @@ def test_a_token_is_renewed_once_and_the_page_resumed() -> None:
         assert len(wire.requests) == 1
 
 
+@pytest.mark.fault("F-32")
+def test_a_question_about_nobody_tells_a_lapsed_token_from_a_closed_record() -> None:
+    """401 is everybody's, with whatever it was asked for; 403 and 404 are answers."""
+    with FhirWire(scripted(WireReply(401), WireReply(403), WireReply(404))) as wire, client_of(wire) as client:
+        with pytest.raises(AccessRefused):
+            client.knock()
+        client.knock()
+        client.knock()
+
+
 @pytest.mark.fault("F-06")
 def test_a_write_whose_reply_is_lost_is_not_repeated() -> None:
     """Cut, unreadable or 5xx after sending: UnknownOutcome and exactly one request on the wire."""

@@ -39,8 +39,10 @@ from adapter.domain.risk import SkipReason
 from adapter.engine.queue import SETTLED, STEPS, CaseQueue, QueueOptions
 from adapter.engine.steps import RetryPolicy
 from adapter.errors import (
+    AccessRefused,
     AdjuvantError,
     BadData,
+    BadSettings,
     PeerDown,
     PeerTimeout,
     PeerUnavailable,
@@ -94,13 +96,18 @@ def _operated(case: Case = _CASE, number: str = _NUMBER) -> RawRecord:
 
 
 class Hospital:
-    """An EHR in memory. fetching, sending: called first, to fail."""
+    """An EHR in memory. fetching, sending, knocking: called first, to fail."""
 
     def __init__(self, raw: RawRecord) -> None:
         self._raw = raw
         self.sent: list[TransactionBundle] = []
         self.fetching: Callable[[], None] = lambda: None
         self.sending: Callable[[], None] = lambda: None
+        self.knocking: Callable[[], None] = lambda: None
+
+    def knock(self) -> None:
+        """There."""
+        self.knocking()
 
     def fetch_record(self, patient_id: PatientId) -> RawRecord:
         """The same record each time."""
@@ -443,6 +450,39 @@ def test_an_outage_makes_no_dead_letters(work: AssessmentWork, hospital: Hospita
     hospital.fetching = failing(PeerDown("the EHR kept failing", retry_after_seconds=30.0), times=500)
     hospital.sending = failing(PeerDown("the EHR kept failing", retry_after_seconds=30.0), times=500)
     assert isinstance(run(work), Delivered)
+
+
+@pytest.mark.fault("F-32")
+@pytest.mark.parametrize("refusal", [AccessRefused("401"), BadSettings("the token file cannot be read")])
+def test_a_lapsed_token_makes_no_dead_letters(work: AssessmentWork, hospital: Hospital, refusal: Exception) -> None:
+    """Breach: a token that was renewed ten minutes late, and a dead letter of every case that met it."""
+    hospital.fetching, hospital.sending = failing(refusal, times=200), failing(refusal, times=200)
+    hospital.knocking = failing(refusal, times=400)
+    assert isinstance(run(work), Delivered)
+
+
+def test_a_record_that_is_closed_to_us_is_a_dead_letter(work: AssessmentWork, hospital: Hospital) -> None:
+    """The EHR answers what concerns nobody: the refusal is about this patient, and the others go on meanwhile."""
+    hospital.fetching = failing(AccessRefused("403"))
+    assert run(work) == DeadLetter(reason="access-refused", detail="403")
+
+
+def test_an_archive_that_knows_our_title_no_more_makes_no_dead_letters(
+    imaging: Imaging, hospital: Hospital, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Everybody's association is refused: the case waits until the PACS team has entered us again."""
+    imaging.archive.faults = PacsFaults(knows_nobody=True)
+    waited: list[float] = []
+
+    def until_entered_again(seconds: float) -> bool:
+        waited.append(seconds)
+        if len(waited) == 5:
+            imaging.archive.faults = PacsFaults()
+        return False
+
+    settled = run(work_with(ports_of(hospital, tmp_path, archive=imaging.door), ledger, until_entered_again))
+    assert isinstance(settled, Delivered)
+    assert waited == [30.0] * 5
 
 
 @pytest.mark.fault("F-10")
