@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 ARGS ?=
+RESULTS ?= .results
 # Public research data for parity, training and some tests; where it is absent they skip and say so.
 export ADJUVANT_DATA ?= $(realpath ../shared/data)
 
@@ -39,8 +40,8 @@ lint: setup-test  ## ruff, mypy strict, import contract
 	$(BIN)/lint-imports
 
 test: peers lint  ## everything: lint, fast tests, tests on real servers
-	$(BIN)/pytest -q -n 2 -m "not real"
-	$(BIN)/pytest -q -m real
+	$(BIN)/pytest -q -n 2 -m "not real" --junitxml=$(RESULTS)/fast.xml
+	$(BIN)/pytest -q -m real --junitxml=$(RESULTS)/real.xml
 
 test-fast: setup-test  ## no real servers, under a minute
 	$(BIN)/pytest -q -n 2 -m "not real"
@@ -87,8 +88,8 @@ FAULTS ?= deaths
 chaos: setup-test  ## disturb the service by a seeded plan and judge what the servers hold: make chaos CYCLES=60 SEED=7
 	TMPDIR=$(or $(wildcard /dev/shm),/tmp) $(BIN)/python -m tests.faults.chaos --cycles $(CYCLES) --seed $(SEED) --faults $(FAULTS) --jobs $(JOBS) --verbose $(ARGS)
 
-reliability: peers  ## run the tests of every fault F-01 to F-50 and write docs/reliability.md
-	$(BIN)/python -m tests.faults.reliability --out docs/reliability.md
+reliability: setup-test  ## write what the last `make test` saw of every fault F-01 to F-50 to docs/reliability.md
+	$(BIN)/python -m tests.faults.reliability --results $(RESULTS) --out docs/reliability.md
 
 lock:  ## resolve the locked requirements again
 	scripts/lock

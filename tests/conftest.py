@@ -26,10 +26,12 @@ settings.load_profile("adjuvant")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that asks for a real server."""
+    """Mark every test that asks for a real server; put the faults that a test proves on its result."""
     for item in items:
         if _PEERS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.real)
+        faults = {str(fault) for mark in item.iter_markers("fault") for fault in mark.args}
+        item.user_properties += [("fault", fault) for fault in sorted(faults)]
 
 
 def _started(start: Callable[[Path], _Peer], folder: Path) -> _Peer:

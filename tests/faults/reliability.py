@@ -1,9 +1,9 @@
-"""Run every test that carries a fault's number and write what was seen: docs/reliability.md.
+"""Write what the last `make test` saw of every fault: docs/reliability.md.
 
-Usage: python -m tests.faults.reliability --out docs/reliability.md
+Usage: python -m tests.faults.reliability --results .results --out docs/reliability.md
 
-A test says which faults it proves by `@pytest.mark.fault("F-06")`; what cannot happen here has its reason in
-faults.toml beside this file.
+A test says which faults it proves by `@pytest.mark.fault("F-06")`, which stands as a property on its result; what
+cannot happen here has its reason in faults.toml beside this file.
 """
 
 from __future__ import annotations
@@ -13,21 +13,19 @@ import ast
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
+from xml.etree import ElementTree
 
 _HERE = Path(__file__).parent
-_ROOT = _HERE.parents[1]
 ALL_FAULTS = tuple(f"F-{number:02d}" for number in range(1, 51))
 
 _HEAD = """# Reliability: every fault, what happens, and the evidence
 
-Written by `make reliability` from the results of the tests that carry the fault's number. A test that was
-skipped says so, with its count: it proves nothing on the machine that skipped it. `tests/faults/faults.toml` holds the
-sentences and, for what cannot happen here, the reasons.
+Written by `make reliability` from what `make test` saw of the tests that carry the fault's number: SEEN. A test that
+was skipped says so, with its count: it proves nothing on the machine that skipped it. `tests/faults/faults.toml` holds
+the sentences and, for what cannot happen here, the reasons.
 
 """
 _TAIL = """
@@ -68,23 +66,40 @@ class Fault:
     evidence: bool
 
 
-@dataclass(slots=True, eq=False)
-class Recorder:
-    """A pytest plug-in: what became of each test that carries a fault's number."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of one test. file: below tests/. outcome: `passed`, `failed` or `skipped`."""
 
-    faults_of: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    outcomes: dict[str, str] = field(default_factory=dict)
+    file: str
+    name: str
+    faults: tuple[str, ...]
+    outcome: str
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Remember the numbers."""
-        for item in items:
-            marked = {str(fault) for mark in item.iter_markers("fault") for fault in mark.args}
-            self.faults_of[item.nodeid] = tuple(sorted(marked))
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """The worst of set-up, call and tear-down counts."""
-        if report.when == "call" or report.outcome != "passed":
-            self.outcomes[report.nodeid] = report.outcome
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One file of results. day: when it began."""
+
+    day: str
+    results: tuple[Result, ...]
+
+
+def read_run(path: Path) -> Run:
+    """A file that pytest wrote with `--junitxml`."""
+    (suite,) = ElementTree.parse(path).getroot().iter("testsuite")  # noqa: S314 (our own pytest wrote it)
+    return Run(day=suite.attrib["timestamp"][:10], results=tuple(_result(case) for case in suite.iter("testcase")))
+
+
+def _result(case: ElementTree.Element) -> Result:
+    outcomes = {"failure": "failed", "error": "failed", "skipped": "skipped"}
+    seen = {outcomes[child.tag] for child in case if child.tag in outcomes}
+    marked = [entry.attrib["value"] for entry in case.iter("property") if entry.attrib["name"] == "fault"]
+    return Result(
+        file=case.attrib["classname"].removeprefix("tests.").replace(".", "/") + ".py",
+        name=case.attrib["name"],
+        faults=tuple(marked),
+        outcome=min(seen, default="passed"),  # a test that failed in its tear-down too has failed
+    )
 
 
 def read_faults() -> tuple[Fault, ...]:
@@ -110,38 +125,47 @@ def read_long_runs() -> str:
     return "\n".join(["| day | command | result |", "|---|---|---|", *rows])
 
 
-def render(faults: Iterable[Fault], faults_of: Mapping[str, tuple[str, ...]], outcomes: Mapping[str, str]) -> str:
+def render(faults: Iterable[Fault], runs: Sequence[Run]) -> str:
     """The page."""
+    results = [result for run in runs for result in run.results]
     lines = ["| fault | | what happens here | evidence |", "|---|---|---|---|"]
     for row in faults:
-        evidence = _evidence([test for test, marked in faults_of.items() if row.id in marked], outcomes)
+        evidence = _evidence(result for result in results if row.id in result.faults)
         lines.append(f"| {row.id} | {row.fault} | {row.here} | {evidence if row.evidence else 'cannot happen here'} |")
-    return _HEAD + "\n".join(lines) + "\n" + _TAIL.replace("RUNS", read_long_runs())
+    days = " and ".join(sorted({run.day for run in runs}))
+    seen = f"{_counts(Counter(result.outcome for result in results))} on {days}"
+    return _HEAD.replace("SEEN", seen) + "\n".join(lines) + "\n" + _TAIL.replace("RUNS", read_long_runs())
 
 
-def _evidence(tests: Iterable[str], outcomes: Mapping[str, str]) -> str:
+def _evidence(results: Iterable[Result]) -> str:
     counted: dict[str, Counter[str]] = {}
-    for test in tests:
-        path, _, name = test.partition("::")
-        function = f"`{path.removeprefix('tests/')}` {name.partition('[')[0].removeprefix('test_').replace('_', ' ')}"
-        counted.setdefault(function, Counter())[outcomes.get(test, "not run")] += 1
+    for result in results:
+        name = result.name.partition("[")[0].removeprefix("test_").replace("_", " ")
+        counted.setdefault(f"`{result.file}` {name}", Counter())[result.outcome] += 1
     return "<br>".join(f"{name}: {_counts(found)}" for name, found in sorted(counted.items())) or "none"
 
 
 def _counts(found: Counter[str]) -> str:
-    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(found.items()))
+    return ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(found.items()))
 
 
 def main() -> None:
-    """Run the marked tests, write the page; exit 1 where one failed."""
+    """Write the page; exit 1 where a test had failed, or no result proves anything of a fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=_ROOT / "docs" / "reliability.md")
-    parser.add_argument("pytest", nargs="*", help="further arguments of pytest")
+    parser.add_argument("--results", type=Path, required=True, help="The folder of what pytest wrote.")
+    parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    recorder = Recorder()
-    code = pytest.main(["-q", "-m", "fault", str(_ROOT / "tests"), *arguments.pytest], plugins=[recorder])
-    arguments.out.write_text(render(read_faults(), recorder.faults_of, recorder.outcomes), encoding="utf-8")
-    sys.exit(int(code))
+    files = sorted(arguments.results.glob("*.xml"))
+    if not files:
+        sys.exit(f"no results in {arguments.results}: `make test` writes them")
+    runs = [read_run(path) for path in files]
+    arguments.out.write_text(render(read_faults(), runs), encoding="utf-8")
+    results = [result for run in runs for result in run.results]
+    proven = {fault for result in results for fault in result.faults if result.outcome == "passed"}
+    unproven = [row.id for row in read_faults() if row.evidence and row.id not in proven]
+    if unproven:
+        sys.exit(f"no test passed for {', '.join(unproven)}")
+    sys.exit(any(result.outcome == "failed" for result in results))
 
 
 if __name__ == "__main__":
