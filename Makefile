@@ -52,8 +52,8 @@ test-real: peers  ## only the tests on real servers
 parity: peers  ## all 763 HANCOCK patients through FHIR and HAPI against the training table
 	$(BIN)/python -m benchmarks.parity --out docs/parity.md
 
-bench: peers  ## speed bars as ratios measured in one run, written to docs/benchmarks.md
-	$(BIN)/python -m benchmarks --out docs/benchmarks.md
+bench: peers  ## speed bars as ratios measured in one run, written to docs/benchmarks.md; make bench ONLY="throughput poison"
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) --out docs/benchmarks.md
 
 .venv-train/.done: requirements/train.txt scripts/make-venv
 	scripts/make-venv .venv-train requirements/train.txt
