@@ -14,7 +14,7 @@ from adapter.domain.imaging import ImageDescriptors, SeriesRef, Volume
 from adapter.domain.landmark import Landmark
 from adapter.errors import NoGeometry
 
-_FEWEST_SLICES = 20  # fewer are scouts, bolus tracking or key images, not a neck
+FEWEST_SLICES = 20  # fewer are scouts, bolus tracking or key images, not a neck
 _NOT_A_VOLUME = (
     *("localizer", "localiser", "scout", "topogram", "surview", "scanogram", "scano"),
     *("bolus", "smart prep", "smartprep", "premonitoring", "monitoring", "dose report", "patient protocol"),
@@ -48,7 +48,7 @@ def choose_series(refs: Iterable[SeriesRef], landmark: Landmark) -> tuple[Series
 def _is_volume(ref: SeriesRef) -> bool:
     described = ref.description.casefold()
     named_otherwise = any(word in described for word in _NOT_A_VOLUME)
-    return ref.modality == "CT" and len(ref.instance_uids) >= _FEWEST_SLICES and not named_otherwise
+    return ref.modality == "CT" and len(ref.instance_uids) >= FEWEST_SLICES and not named_otherwise
 
 
 def volume_digest(volume: Volume) -> str:
