@@ -17,7 +17,7 @@ from typing import Protocol, Self
 import structlog
 from dbos import DBOS
 
-from adapter.errors import place_of
+from adapter.errors import StoreUnavailable, place_of
 
 BEAT_SECONDS = 3.0
 _LOOKS_UNTIL_STRANDED = 5  # as long as a worker may be silent
@@ -156,7 +156,10 @@ class Heartbeat:
 
     def __enter__(self) -> Self:
         """Take over what is there, then beat and look again and again."""
-        self._take_over()
+        try:
+            self._take_over()
+        except StoreUnavailable as error:  # as PostgreSQL cuts a first look that took long: the next is soon
+            structlog.get_logger().warning("what is there could not be looked for", error=place_of(error))
         self._thread.start()
         return self
 

@@ -58,6 +58,7 @@ _POSTGRESQL_REFUSALS: tuple[tuple[str, type[BadStore | StoreUnreachable], str], 
     ("timeout expired", StoreUnreachable, "nobody answers"),
     ("the database system is", StoreUnreachable, "it starts up or shuts down"),
     ("too many clients", StoreUnreachable, "it has no connection left"),
+    ("server closed the connection|terminating connection|connection is lost", StoreUnreachable, "it hung up"),
 )
 
 

@@ -34,7 +34,7 @@ import httpx
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapter.domain.outcome import Case
-from adapter.errors import AdjuvantError
+from adapter.errors import AdjuvantError, StoreUnreachable
 from adapter.features.imaging import FEWEST_SLICES
 from adapter.moments import Moment
 from adapter.pipeline.case_file import stored_bundle
@@ -280,7 +280,7 @@ def _fallen(pool: Sequence[Worker], patience: float, draw: random.Random, *, fir
     idle_since: float | None = None
     with ExitStack() as stack:
         # the first cycle is about who makes the tables: looking would make them
-        ledger = None if first else stack.enter_context(opened_ledger(pool[0].settings))
+        ledger = None if first else stack.enter_context(_ledger_once_there(pool[0].settings))
         while time.monotonic() < deadline:
             time.sleep(_LOOK)
             for worker in pool:
@@ -294,6 +294,22 @@ def _fallen(pool: Sequence[Worker], patience: float, draw: random.Random, *, fir
             if idle_since is not None and time.monotonic() - idle_since > _QUIET:
                 return None, "idle"
     return None, "any moment"
+
+
+@contextmanager
+def _ledger_once_there(settings: Settings) -> Iterator[Ledger]:
+    """PostgreSQL may be away just now, as planned."""
+    deadline = time.monotonic() + _LONGEST_CYCLE
+    with ExitStack() as stack:
+        while True:
+            try:
+                ledger = stack.enter_context(opened_ledger(settings))
+                break
+            except StoreUnreachable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOOK)
+        yield ledger
 
 
 def _settled(ledger: Ledger) -> bool:

@@ -20,6 +20,7 @@ from structlog.testing import capture_logs
 from adapter.domain.ids import PatientId
 from adapter.engine.queue import QUEUE, CaseQueue, QueueOptions
 from adapter.engine.takeover import Heartbeat, Takeover
+from adapter.errors import StoreUnavailable
 from adapter.store.ledger import Ledger
 from adapter.store.workers import WorkerRegister
 from tests.adapter.engine.test_queue import Work, database
@@ -79,6 +80,22 @@ def test_a_database_that_is_away_for_a_moment_does_not_end_it(logs: list[object]
     with Heartbeat(pulse.beat, pulse.look, every_seconds=0.01):
         assert pulse.wait_for_five()
     assert [entry["error"].split()[0] for entry in logs] == ["OperationalError"] * 2  # type: ignore[index]
+
+
+@pytest.mark.fault("F-27")
+def test_a_database_that_cuts_the_first_look_does_not_end_the_start(logs: list[object]) -> None:
+    """Breach: what is there took longer to take over than PostgreSQL lets a transaction idle, and no worker came up."""
+    pulse, cut = Pulse(), iter([True])
+
+    def look() -> int:
+        if next(cut, False):
+            raise StoreUnavailable("the database cannot be used now")
+        return pulse.look()
+
+    with Heartbeat(pulse.beat, look, every_seconds=0.01):
+        assert pulse.wait_for_five()
+    assert pulse.looks >= 1
+    assert len(logs) == 1
 
 
 @pytest.mark.parametrize("error", [engine_error.DBOSException("Jane Specimen"), RuntimeError("Jane Specimen")])

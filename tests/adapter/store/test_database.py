@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -169,6 +170,20 @@ def test_another_kind_of_database_is_refused(url: str) -> None:
     """SQLite and PostgreSQL are known; the rest is named and refused, not tried."""
     with pytest.raises(BadStore, match=r"store\.url"):
         open_database(url)
+
+
+@pytest.mark.fault("F-27")
+def test_a_postgresql_that_hangs_up_is_away_and_not_wrong() -> None:
+    """One that is restarted ends who connects just then: exit code 3, and nobody mends the configuration."""
+
+    def hang_up() -> None:
+        connection, _ = listening.accept()
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        pool.submit(hang_up)
+        with pytest.raises(StoreUnreachable, match="it hung up"):
+            open_existing_database(f"postgresql://127.0.0.1:{listening.getsockname()[1]}/adjuvant?sslmode=disable")
 
 
 @pytest.mark.fault("F-16")
