@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from adapter.decider import build_practice, build_predictor, build_vault
 from adapter.domain.record import RawResource
 from adapter.errors import UNREACHABLE_PEER, AdjuvantError, BadSettings, NoStore, OldStore, StoreInUse
 from adapter.fhir.cohort import find_members
@@ -21,9 +22,6 @@ from adapter.rooms import (
     build_archive,
     build_client,
     build_cohort,
-    build_practice,
-    build_predictor,
-    build_vault,
     makes_key,
     opened_database,
     require_no_case_files,

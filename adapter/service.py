@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from adapter.breaker import CircuitReport
+from adapter.decider import decide_from_store
 from adapter.dicom.limits import Limits as DicomLimits
 from adapter.domain.outcome import Case, Settled
 from adapter.engine.isolation import Apart
@@ -35,7 +36,6 @@ from adapter.rooms import (
     build_client,
     build_cohort,
     build_reconciler,
-    decide_from_store,
     opened_database,
     wall_clock,
 )

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from adapter.cli.arguments import INCOMPLETE, AsJson, Config, assessment_of
+from adapter.decider import build_decision
 from adapter.errors import BadSettings, UnknownCase
 from adapter.fhir.delivery import load_delivery
 from adapter.page.html import as_html
@@ -19,7 +20,7 @@ from adapter.pipeline.case_file import stored_bundle
 from adapter.pipeline.replay import replay as replay_case
 from adapter.pipeline.replay import replayable
 from adapter.printing import err, out, print_json
-from adapter.rooms import Absent, StoreRoom, build_decision
+from adapter.rooms import Absent, StoreRoom
 from adapter.settings import load_settings
 from adapter.store.ledger import DELIVERED, Ledger
 from adapter.store.vault import save_private

@@ -11,10 +11,21 @@ from datetime import datetime
 
 from adapter.dicom.volume import read_volume
 from adapter.domain.imaging import ImageDescriptors, SeriesOnDisk, SeriesRef, Volume
-from adapter.domain.outcome import Abstained, Case, Delivered, Settled, Skipped, TransactionBundle
+from adapter.domain.outcome import Abstained, Case, DeadLetter, Delivered, Settled, Skipped, TransactionBundle
 from adapter.domain.record import Quarantined, RawRecord
 from adapter.domain.risk import NotAtRisk
-from adapter.errors import InvalidForecast, NoGeometry, TooLarge, UnusableInput, reason_of
+from adapter.errors import (
+    AdjuvantError,
+    BadData,
+    InvalidForecast,
+    NoGeometry,
+    SeriesIncomplete,
+    TooLarge,
+    Transient,
+    UnusableInput,
+    place_of,
+    reason_of,
+)
 from adapter.features.crop import crop_volume
 from adapter.features.imaging import choose_series, describe_volume, volume_digest
 from adapter.pipeline.case_file import CaseFile, SeriesFile, seal, unseal
@@ -81,6 +92,26 @@ def conclude(case_file: CaseFile, ports: DecisionPorts) -> StepResult:
     if isinstance(decision, Skipped):
         return replace(_kept(case_file, ports), settled=decision)
     return _kept(replace(case_file, bundle=ports.files.keep(seal(decision.bundle))), ports)
+
+
+def conclude_stored(case_file_digest: str, ports: DecisionPorts) -> StepResult:
+    """The third step from the store alone. Raises Transient; every other end, a bug of ours included, is an outcome."""
+    try:
+        return conclude(unseal(ports.files.recall(case_file_digest), CaseFile), ports)
+    except Transient:
+        raise
+    except Exception as error:
+        return StepResult(case_file=case_file_digest, settled=outcome_of(error))
+
+
+def outcome_of(error: Exception) -> Abstained | DeadLetter:
+    """How a case ends on an error that no retry mends: bad or incomplete data abstains, the rest waits for a person."""
+    if not isinstance(error, AdjuvantError):
+        return DeadLetter(reason="unexpected-error", detail=place_of(error))
+    reason = reason_of(error)
+    if isinstance(error, BadData | SeriesIncomplete):
+        return Abstained(reason=reason, detail=str(error))
+    return DeadLetter(reason=reason, detail=str(error))
 
 
 def _refused(abstained: Abstained, case_file: CaseFile, ports: DecisionPorts) -> StepResult:

@@ -9,10 +9,9 @@ from functools import partial
 from adapter.domain.outcome import Case, Settled
 from adapter.engine.steps import RetryPolicy, attempt
 from adapter.errors import AdjuvantError, Misconfigured, PeerTimeout, PeerUnavailable
-from adapter.pipeline.assess import StepResult, conclude, deliver, gather, retrieve
+from adapter.pipeline.assess import StepResult, conclude, deliver, gather, outcome_of, retrieve
 from adapter.pipeline.case_file import CaseFile, unseal
 from adapter.pipeline.ports import Ports
-from adapter.pipeline.work import outcome_of
 
 Step = Callable[[CaseFile, Ports], StepResult]
 STEPS_TO_A_DECISION: Sequence[Step] = (conclude,)

@@ -14,18 +14,14 @@ from adapter.engine.steps import Interrupted, RetryPolicy, attempt
 from adapter.errors import (
     AccessRefused,
     AdjuvantError,
-    BadData,
     BadSettings,
     PeerDown,
-    SeriesIncomplete,
-    Transient,
-    place_of,
     reason_of,
 )
 from adapter.moments import Moment, reach
-from adapter.pipeline.assess import StepResult, conclude, deliver, gather, retrieve
+from adapter.pipeline.assess import StepResult, conclude_stored, deliver, gather, outcome_of, retrieve
 from adapter.pipeline.case_file import CaseFile, unseal
-from adapter.pipeline.ports import DecisionPorts, Ports
+from adapter.pipeline.ports import Ports
 from adapter.store.ledger import Ledger
 
 _CASE_FILE = "case_file"
@@ -140,16 +136,6 @@ class AssessmentWork:
         return False
 
 
-def conclude_stored(case_file_digest: str, ports: DecisionPorts) -> StepResult:
-    """The third step from the store alone. Raises Transient; every other end, a bug of ours included, is an outcome."""
-    try:
-        return conclude(unseal(ports.files.recall(case_file_digest), CaseFile), ports)
-    except Transient:
-        raise
-    except Exception as error:
-        return StepResult(case_file=case_file_digest, settled=outcome_of(error))
-
-
 def give_up(case: Case, ledger: Ledger) -> None:
     """The engine ended the case before it could settle itself: close it, and ask for another look, twice at most.
 
@@ -161,16 +147,6 @@ def give_up(case: Case, ledger: Ledger) -> None:
         ledger.record(case, DeadLetter(reason=_GIVEN_UP, detail=f"{_MOST_LOOKS} times in a row"))
         return
     ledger.record_and_request(case, Skipped(reason=_GIVEN_UP, detail="asked for again"))
-
-
-def outcome_of(error: Exception) -> Abstained | DeadLetter:
-    """How a case ends on an error that no retry mends: bad or incomplete data abstains, the rest waits for a person."""
-    if not isinstance(error, AdjuvantError):
-        return DeadLetter(reason="unexpected-error", detail=place_of(error))
-    reason = reason_of(error)
-    if isinstance(error, BadData | SeriesIncomplete):
-        return Abstained(reason=reason, detail=str(error))
-    return DeadLetter(reason=reason, detail=str(error))
 
 
 def as_json(settled: Settled) -> dict[str, object]:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from adapter.decider import build_decision, decide_from_store
 from adapter.domain.ids import PatientId
 from adapter.engine.isolation import Apart
 from adapter.errors import AdjuvantError, BadBundle, BadMapping, BadStore, NoStore
-from adapter.rooms import Absent, StoreRoom, build_decision, decide_from_store, opened_ledger
+from adapter.rooms import Absent, StoreRoom, opened_ledger
 from adapter.settings import Settings, settings_from
 from adapter.store.database import open_database
 from inference.artifact import MANIFEST, shipped_bundle

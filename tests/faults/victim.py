@@ -18,8 +18,6 @@ import time
 from pathlib import Path
 
 from adapter import moments
-from adapter.cli.logs import configure_logging
-from adapter.cli.service import run
 
 
 def _raise_at(at: moments.Moment, times: int, delay: float, number: signal.Signals) -> None:
@@ -41,6 +39,10 @@ def _raise_at(at: moments.Moment, times: int, delay: float, number: signal.Signa
 
 def main() -> None:
     """Run until killed, or asked to stop."""
+    # here, because its decision processes import this module again
+    from adapter.cli.logs import configure_logging
+    from adapter.cli.service import run
+
     faulthandler.enable()
     configure_logging()
     config, *plan = sys.argv[1:]

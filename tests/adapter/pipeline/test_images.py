@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from adapter.decider import build_predictor
 from adapter.demo import demo_settings, written_result
 from adapter.domain.ids import SeriesUid
 from adapter.domain.imaging import Volume
@@ -27,7 +28,7 @@ from adapter.pipeline.assess import StepResult, conclude, decided, described, ga
 from adapter.pipeline.case_file import CaseFile, SeriesFile, seal, unseal
 from adapter.pipeline.decide import Decision
 from adapter.pipeline.replay import replay
-from adapter.rooms import Rooms, build_predictor
+from adapter.rooms import Rooms
 from adapter.sandbox.anatomy import SERIES_SHAPE, draw_neck, planted_ball
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.sandbox.patients import CourseKind, SimulatedCourse, simulate_courses

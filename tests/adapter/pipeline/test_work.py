@@ -53,12 +53,14 @@ from adapter.errors import (
 from adapter.features.at_risk import LandmarkPolicy
 from adapter.fhir.decode import Reading
 from adapter.fhir.delivery import OutputMode, load_delivery
+from adapter.pipeline import assess
 from adapter.pipeline import work as work_module
+from adapter.pipeline.assess import outcome_of
 from adapter.pipeline.guarded import GuardedArchive
 from adapter.pipeline.once import STEPS_TO_DELIVERY, assess_once
 from adapter.pipeline.ports import ImageArchive, Ports
 from adapter.pipeline.practice import Practice
-from adapter.pipeline.work import AssessmentWork, Watching, as_json, from_json, outcome_of
+from adapter.pipeline.work import AssessmentWork, Watching, as_json, from_json
 from adapter.sandbox.ct import CtOptions, simulated_ct
 from adapter.sandbox.pacs import PacsFaults, SandboxPacs
 from adapter.store.database import open_database
@@ -575,7 +577,12 @@ def test_every_reason_is_explained() -> None:
     """Breach: at night a reason in `cases list` that no page explains."""
     kinds = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, AdjuvantError)}
     named = {errors.reason_of(kind.__new__(kind)) for kind in kinds - _BRANCHES - _WAITED_OUT - _OF_COMMANDS}
-    others = set(re.findall(r'(?:reason=|_GIVEN_UP, _MOST_LOOKS = )"([a-z-]+)"', inspect.getsource(work_module)))
+    others = set(
+        re.findall(
+            r'(?:reason=|_GIVEN_UP, _MOST_LOOKS = )"([a-z-]+)"',
+            inspect.getsource(assess) + inspect.getsource(work_module),
+        )
+    )
     reasons = named | others | {reason.value for reason in SkipReason}
     lines = (Path(__file__).parents[3] / "docs" / "cases.md").read_text().splitlines()
     explained = " ".join(line.split("|")[1] for line in lines if line.startswith("| `"))
