@@ -89,6 +89,8 @@ class AssessmentWork:
 
     def _opens_to_others(self, name: str) -> bool:
         """Whether the peer of this step answers what concerns no patient: then its refusal is about this one."""
+        if name == "decide":  # which has no peer
+            return True
         try:
             if name == "retrieve" and self._ports.archive is not None:
                 self._ports.archive.echo()
