@@ -1,7 +1,7 @@
 """Disturb the service again and again by a seeded plan, then let it finish, and compare with what the servers hold.
 
 Usage: python -m tests.faults.chaos --cycles 60 --seed 7 [--faults many] [--database sqlite|postgresql] [--peers real]
-       [--jobs 2]
+       [--jobs 2] [--begin 40]
 
 The run is cut into schedules, each on a fresh hospital and a fresh store. The seed picks each schedule's database
 (SQLite with one worker, PostgreSQL with two), whether the EHR has transactions and who names what is written, and every
@@ -392,6 +392,9 @@ def main() -> None:
     parser.add_argument("--faults", choices=list(Faults), default=Faults.DEATHS)
     parser.add_argument("--peers", choices=["sandbox", "real"], default="sandbox")
     parser.add_argument("--only", type=int, help="the number of one schedule, to repeat it")
+    parser.add_argument(
+        "--begin", type=int, default=0, help="the number of the first schedule, to go on with a cut run"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="so many schedules at the same time")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--json", action="store_true")
@@ -403,8 +406,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers are stopped on the way out
     planned = schedules(arguments.cycles, arguments.seed, database=arguments.database, faults=Faults(arguments.faults))
-    if arguments.only is not None:
-        planned = (planned[arguments.only],)
+    planned = planned[arguments.begin :] if arguments.only is None else (planned[arguments.only],)
     total = Verdict()
     with (
         _real_peers(wanted=arguments.peers == "real") as peers,
@@ -424,7 +426,7 @@ def main() -> None:
             if verdict.breaches:
                 total.breached += 1
                 print(*verdict.breaches, _repeat(arguments, schedule), sep="\n", file=sys.stderr, flush=True)
-            tell(f"{done} of {len(planned)} schedules: {total.line}")
+            tell(f"{schedule.name} judged, {done} of {len(planned)} schedules: {total.line}")
     unreached = [f"no worker fell at {moment.value}" for moment in Moment if not total.killed[moment.value]]
     if total.cycles >= _ENOUGH_CYCLES and unreached:  # a run that proves nothing of these
         total.violations += unreached
