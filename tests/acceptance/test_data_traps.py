@@ -116,7 +116,7 @@ def test_trap_01_an_egfr_under_a_creatinine_code_never_reaches_the_cisplatin_rul
     decision = _decided(record, policy, without=("creatinine",))
     assert _refused(record) == ["code-and-text-conflict"]
     assert _verdict(decision) == "not_assessable"
-    assert "creatinine and weight missing" in _said(decision)
+    assert "Missing: creatinine clearance, or creatinine and weight" in _said(decision)
 
 
 def test_trap_02_a_number_packed_in_text_is_no_number(policy: Policy) -> None:
