@@ -23,7 +23,7 @@ from adapter.printing import err, out, print_cases, print_json, report
 from adapter.rooms import Rooms, opened_database, opened_ledger
 from adapter.settings import Settings, load_settings
 from adapter.store.database import StoreLock
-from adapter.store.ledger import Ledger, LedgerEntry
+from adapter.store.ledger import DEAD_LETTER, Ledger, LedgerEntry
 from adapter.store.vault import create_site_key, make_private_folder
 from adapter.store.workers import WorkerRegister
 
@@ -60,7 +60,7 @@ def assess(
         print_json(report([entry], time.monotonic() - started))
     else:
         print_cases([entry])
-    if entry.settled is None or entry.state == "dead-letter":
+    if entry.settled is None or entry.state == DEAD_LETTER:
         sys.exit(INCOMPLETE)
 
 

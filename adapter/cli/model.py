@@ -17,6 +17,9 @@ from inference.artifact import MANIFEST, list_bundles, load_bundle, shipped_bund
 from inference.predictor import Predictor
 
 app = typer.Typer(no_args_is_help=True, help="The model registry.")
+_Data = Annotated[Path, typer.Option("--data", help="The folder of the research data: hancock/ and tcga_hnsc/.")]
+_Python = Annotated[Path | None, typer.Option("--python", help="Interpreter of the training environment.")]
+_Quick = Annotated[bool, typer.Option("--quick", help="Small fits, to see that it runs.")]
 
 
 @app.command("list")
@@ -55,15 +58,6 @@ def model_verify(
     out.print(
         f"{identity.name} {identity.version}: files, schema and golden vectors agree; {MANIFEST} {identity.digest}"
     )
-
-
-_Data = Annotated[Path, typer.Option("--data", help="The folder of the research data: hancock/ and tcga_hnsc/.")]
-
-
-_Python = Annotated[Path | None, typer.Option("--python", help="Interpreter of the training environment.")]
-
-
-_Quick = Annotated[bool, typer.Option("--quick", help="Small fits, to see that it runs.")]
 
 
 @app.command("train")
