@@ -105,6 +105,7 @@ class _Tables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     days: dict[str, float]
 
 
+_DECODER = msgspec.json.Decoder(_Tables)
 _Row = TypeVar("_Row", Feature, Value, ConditionKind, ProcedureKind, Ingredient)
 _Key = TypeVar("_Key")
 _Found = TypeVar("_Found")
@@ -203,7 +204,7 @@ def load_terminology(mappings_folder: Path | None = None, site_folder: Path | No
 def _typed(content: Mapping[str, object]) -> _Tables:
     """Every row as its type. Raises BadMapping naming table and row."""
     try:
-        return msgspec.convert(content, _Tables)
+        return _DECODER.decode(json.dumps(content))
     except msgspec.ValidationError as error:
         place = _PLACE.search(str(error))
         if place is None:

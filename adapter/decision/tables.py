@@ -295,6 +295,13 @@ class FollowUpTable(_Row, frozen=True, kw_only=True):
     visit: tuple[VisitRow, ...]
 
 
+_RULES = msgspec.json.Decoder(RulesTable)
+_EVIDENCE = msgspec.json.Decoder(EvidenceTable)
+_REGIMENS = msgspec.json.Decoder(RegimensTable)
+_FOLLOW_UP = msgspec.json.Decoder(FollowUpTable)
+_Table = TypeVar("_Table", bound=msgspec.Struct)
+
+
 class PolicyTables(_Row, frozen=True, kw_only=True):
     """All four tables, a site's rows merged in. digest: SHA-256, hexadecimal, over their canonical JSON."""
 
@@ -310,10 +317,10 @@ def read_tables(mappings_folder: Path | None, site_folder: Path | None) -> Polic
     merged = {name: read_table(name, mappings_folder or SHIPPED, site_folder) for name in _TABLES}
     canonical = json.dumps(merged, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return PolicyTables(
-        rules=typed_table("rules", merged["rules"], RulesTable),
-        evidence=typed_table("evidence", merged["evidence"], EvidenceTable),
-        regimens=typed_table("regimens", merged["regimens"], RegimensTable),
-        follow_up=typed_table("follow_up", merged["follow_up"], FollowUpTable),
+        rules=typed_table("rules", merged["rules"], _RULES),
+        evidence=typed_table("evidence", merged["evidence"], _EVIDENCE),
+        regimens=typed_table("regimens", merged["regimens"], _REGIMENS),
+        follow_up=typed_table("follow_up", merged["follow_up"], _FOLLOW_UP),
         digest=hashlib.sha256(canonical.encode()).hexdigest(),
     )
 
@@ -367,12 +374,9 @@ def _row_key(row: object) -> str | None:
     return next((str(row[key]) for key in _ROW_KEYS if key in row), None)
 
 
-_Table = TypeVar("_Table", bound=msgspec.Struct)
-
-
-def typed_table(name: str, content: Mapping[str, object], table: type[_Table]) -> _Table:
+def typed_table(name: str, content: Mapping[str, object], decoder: msgspec.json.Decoder[_Table]) -> _Table:
     """Check one table against its row types. Raises BadMapping naming the table and the row."""
     try:
-        return msgspec.convert(content, type=table, str_keys=True)
+        return decoder.decode(json.dumps(content))
     except msgspec.ValidationError as error:
         raise BadMapping(f"{name}.toml: {error}") from error

@@ -100,6 +100,10 @@ class _DriversTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     group: tuple[_GroupRow, ...]
 
 
+_DELIVERY = msgspec.json.Decoder(_DeliveryTable)
+_DRIVERS = msgspec.json.Decoder(_DriversTable)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverGroup:
     """Findings that an explanation names together. title: in clinicians' words; features: of the timeline."""
@@ -152,8 +156,8 @@ def load_delivery(mappings_folder: Path | None = None, site_folder: Path | None 
     Raises BadMapping for a key that is missing or unknown.
     """
     content = {name: read_table(name, mappings_folder or SHIPPED, site_folder) for name in ("delivery", "drivers")}
-    table = typed_table("delivery", content["delivery"], _DeliveryTable)
-    groups = typed_table("drivers", content["drivers"], _DriversTable).group
+    table = typed_table("delivery", content["delivery"], _DELIVERY)
+    groups = typed_table("drivers", content["drivers"], _DRIVERS).group
     modes = frozenset(mode.value for mode in OutputMode)
     outcomes = frozenset(outcome.value for outcome in Outcome)
     for section, given, wanted in (
