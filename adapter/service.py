@@ -205,10 +205,15 @@ class Service:
             _log.warning("open cases could not be looked for", error=_named(error))
 
     def expire(self) -> int:
-        """Remove the case files whose retention time is over; returns how many."""
+        """Remove the case files whose retention time is over, and the queue's rows of cases that ended before today.
+
+        Returns how many files.
+        """
         before = self._clock() - timedelta(days=self._settings.store.retention_days)
+        yesterday = self._clock() - timedelta(days=1)
         try:
-            self.rooms.store.vault.sweep_interrupted(self._clock() - timedelta(days=1))
+            self.queue.prune(yesterday)
+            self.rooms.store.vault.sweep_interrupted(yesterday)
             return expire_case_files(self._ledger, self.rooms.store.vault, before)
         except Exception as error:
             _log.warning("case files were not expired", error=_named(error))

@@ -63,9 +63,12 @@ def run(
         err.print(f"adjuvant runs; health at {service.web.url}/health/ready")
         service.run_until(stopping)
     if service.unfinished:
-        # what hangs in a peer must not hold the exit: the next start repeats it from its last checkpoint
         err.print(f"still at work, to be repeated: {', '.join(service.unfinished)}")
-        os._exit(DONE)
+    # what hangs in a peer must not hold the exit, for the next start repeats it from its last checkpoint; nor a thread
+    # of the engine that waits for what another worker makes of a case that is ours no more
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(DONE)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
@@ -33,6 +34,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case
+from adapter.engine.executions import Executions
 from adapter.engine.steps import Interrupted
 from adapter.engine.takeover import Heartbeat, Takeover, Workers, new_executor_id
 from adapter.errors import BadStore, StoreUnavailable
@@ -48,6 +50,9 @@ Transaction = Session
 
 SETTLED = "settled"
 _WORKFLOW = "case"
+_FAILED = ["ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]  # the engine's words
+_ENDED = ["SUCCESS", *_FAILED]
+_PRUNED_AT_ONCE = 500
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 8
 _ONE_PER_PROCESS = threading.Lock()  # DBOS keeps one instance per process, and hands it to whoever asks
@@ -89,12 +94,12 @@ class QueueOptions:
     """workers: cases at once. quiet_seconds: how long a new case waits for further changes.
 
     poll_seconds, idle_poll_seconds: how often the engine looks for the next case, while there are any and while there
-    is none: a look costs 5 ms, five a second would be more than 2 % of a core for nothing.
+    is none: a slot that falls free stands empty until the next look, which costs milliseconds.
     """
 
     workers: int = 2
     quiet_seconds: float = 0.0
-    poll_seconds: float = 0.2
+    poll_seconds: float = 0.05
     idle_poll_seconds: float = 2.0
 
 
@@ -127,7 +132,7 @@ class CaseQueue:
         self._case: Callable[[str, int], None] | None = None
         self._registered: Queue | None = None
         self._heartbeat: Heartbeat | None = None
-        self._running: set[str] = set()
+        self._executions = Executions()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -209,7 +214,7 @@ class CaseQueue:
     @property
     def unfinished(self) -> frozenset[str]:
         """Ids of the cases whose step is in flight; after the exit: of those that did not stop in time."""
-        return frozenset(self._running)
+        return self._executions.cases
 
     @property
     def silent_seconds(self) -> float:
@@ -240,11 +245,26 @@ class CaseQueue:
     def failed(self, case: Case) -> bool:
         """Whether the engine itself ended this case before it could settle: cancelled, or over its attempts."""
         status = DBOS.get_workflow_status(case.case_id)
-        return status is not None and status.status in {"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
+        return status is not None and status.status in _FAILED
 
     def held(self) -> frozenset[str]:
         """Ids of all cases that wait or run in the engine."""
         return frozenset(status.workflow_id for status in _unfinished(limit=None))
+
+    def prune(self, before: datetime) -> int:
+        """Remove what the engine keeps of cases that ended earlier, and returns how many: the ledger tells of them."""
+        removed = 0
+        while ended := DBOS.list_workflows(
+            status=_ENDED,
+            queue_name=QUEUE,
+            completed_before=before.isoformat(),
+            limit=_PRUNED_AT_ONCE,
+            load_input=False,
+            load_output=False,
+        ):
+            DBOS.delete_workflows([status.workflow_id for status in ended])
+            removed += len(ended)
+        return removed
 
     def wait_until_idle(self, seconds: float) -> bool:
         """Return True once nothing waits or runs, False when the time is over."""
@@ -257,18 +277,16 @@ class CaseQueue:
 
     def _run(self, case: Case) -> None:
         """The workflow of one case. DBOS replays it after a crash: finished steps return what they returned."""
-        self._running.add(case.case_id)
-        try:
+        with self._executions.of(case.case_id) as alone:
             self._transaction("start", lambda session: self._work.mark_started(session, case))
             checkpoint: Checkpoint = {}
             for name in STEPS:
-                checkpoint = DBOS.run_step({"name": name}, self._step, name, case, checkpoint)
+                with alone:
+                    checkpoint = DBOS.run_step({"name": name}, self._step, name, case, checkpoint)
                 if SETTLED in checkpoint:
                     break
             last = checkpoint
             self._transaction("settle", lambda session: self._work.settle(session, case, last))
-        finally:
-            self._running.discard(case.case_id)
 
     def _step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
         if self._stopping.is_set():

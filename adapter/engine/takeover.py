@@ -90,8 +90,8 @@ class Takeover:
     def _reap(self) -> int:
         living = self._workers.living(self._executor_id)
         if living != self._living:
-            self._living = living
             self._end_what_nobody_can_run()
+            self._living = living
         # listed before asking who lives: a worker that joins and takes a case between the two would look dead
         running = DBOS.list_workflows(status="PENDING", queue_name=self._queue, load_input=False, load_output=False)
         living = self._workers.living(self._executor_id)
@@ -138,7 +138,11 @@ class Takeover:
 
 
 class Heartbeat:
-    """A thread of its own, so that no inference starves it: beats, and looks for dead workers. A context manager."""
+    """Two threads of their own, so that no inference starves them: one beats, one looks for dead workers.
+
+    Two, because the engine waits for up to minutes inside a look while the database is away, and who does not beat
+    is taken for dead. A context manager.
+    """
 
     def __init__(
         self,
@@ -152,7 +156,13 @@ class Heartbeat:
         self._seconds = every_seconds
         self._beaten = time.monotonic()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="adjuvant-heartbeat", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._again, args=(what, failed), name=name, daemon=True)
+            for name, what, failed in (
+                ("adjuvant-heartbeat", self._give_sign, "no sign of life could be given"),
+                ("adjuvant-takeover", self._take_over, "what the dead left could not be looked for"),
+            )
+        ]
 
     def __enter__(self) -> Self:
         """Take over what is there, then beat and look again and again."""
@@ -160,26 +170,30 @@ class Heartbeat:
             self._take_over()
         except StoreUnavailable as error:  # as PostgreSQL cuts a first look that took long: the next is soon
             structlog.get_logger().warning("what is there could not be looked for", error=place_of(error))
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Beat no more. Goodbye is said by the queue, once its work is down."""
         self._stopping.set()
-        self._thread.join(timeout=BEAT_SECONDS)
+        for thread in self._threads:
+            thread.join(timeout=BEAT_SECONDS)
 
     @property
     def silent_seconds(self) -> float:
         """How long ago the last beat was; before the first, how long this exists."""
         return time.monotonic() - self._beaten
 
-    def _run(self) -> None:
+    def _give_sign(self) -> None:
+        self._beat()
+        self._beaten = time.monotonic()
+
+    def _again(self, what: Callable[[], object], failed: str) -> None:
         while not self._stopping.wait(self._seconds):
             try:
-                self._beat()
-                self._beaten = time.monotonic()
-                self._take_over()
+                what()
             except Exception as error:
-                # a database that is away now is beaten again in three seconds; if it stays away, we are the dead one.
+                # a database that is away now is tried again in three seconds; if it stays away, we are the dead one.
                 # Whatever else it is, a bug of the engine or of ours: a worker that takes cases must not fall silent
-                structlog.get_logger().warning("no sign of life could be given", error=place_of(error))
+                structlog.get_logger().warning(failed, error=place_of(error))

@@ -95,10 +95,13 @@ def conclude(case_file: CaseFile, ports: DecisionPorts) -> StepResult:
 
 
 def conclude_stored(case_file_digest: str, ports: DecisionPorts) -> StepResult:
-    """The third step from the store alone. Raises Transient; every other end, a bug of ours included, is an outcome."""
+    """The third step from the store alone. Every end is an outcome, a bug of ours included, but what another try mends.
+
+    Raises Transient, and MemoryError: in a process of its own that ends the process, and the case has a fresh one.
+    """
     try:
         return conclude(unseal(ports.files.recall(case_file_digest), CaseFile), ports)
-    except Transient:
+    except (Transient, MemoryError):
         raise
     except Exception as error:
         return StepResult(case_file=case_file_digest, settled=outcome_of(error))

@@ -184,10 +184,12 @@ class Vault:
         running service, give a time longer ago than any case takes.
         """
         kept = {self._path(digest) for digest in keep}
-        doomed = [path for path in case_file_paths(self._folder) if path not in kept and _is_older(path, before)]
-        for path in doomed:
-            path.unlink(missing_ok=True)
-        return len(doomed)
+        removed = 0
+        for path in case_file_paths(self._folder):
+            if path not in kept and _is_older(path, before):  # asked now: a running case may have just kept it again
+                path.unlink(missing_ok=True)
+                removed += 1
+        return removed
 
     def _keep(self, content: _Stream) -> str:
         digest = hashlib.file_digest(content, "sha256").hexdigest()

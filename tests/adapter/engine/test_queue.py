@@ -7,16 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from dbos import DBOS
 from sqlalchemy import Engine
 from sqlmodel import Session
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, DeadLetter, Skipped
-from adapter.engine.queue import SETTLED, STEPS, CaseQueue, Checkpoint, QueueOptions, Transaction
+from adapter.engine.queue import QUEUE, SETTLED, STEPS, CaseQueue, Checkpoint, QueueOptions, Transaction
 from adapter.errors import BadStore
 from adapter.pipeline.watch import enqueue_open_cases
 from adapter.store.database import open_database
@@ -127,6 +128,62 @@ def test_two_queues_one_after_the_other_in_one_process(tmp_path: Path) -> None:
                 service.ledger.request(PatientId("p1"))
                 service.run_until_idle()
                 assert service.work.seen == [(f"p1:{revision}", name) for name in STEPS]
+
+
+def test_a_case_that_is_given_back_waits_for_the_step_of_its_old_run(tmp_path: Path) -> None:
+    """What a silent worker meets that wakes. Breach: both ran, and shared one folder of images and one mark."""
+    steps = threading.Semaphore(0)
+    entered = threading.Semaphore(0)
+
+    def in_step(_name: str, _case: Case) -> None:
+        entered.release()
+        steps.acquire(timeout=20)
+
+    with database(tmp_path) as engine, open_service(engine) as service:
+        service.work.in_step = in_step
+        service.ledger.request(PatientId("p1"))
+        service.look_again()
+        assert entered.acquire(timeout=20)
+        DBOS.resume_workflow("p1:1", queue_name=QUEUE)  # as the worker that took it over did
+        _wait_for(lambda: _status("p1:1") == "PENDING")  # dequeued again, here
+        time.sleep(0.2)
+        assert len(service.work.seen) == 1
+        steps.release()  # the old run goes no further than its step
+        assert entered.acquire(timeout=20)
+        time.sleep(0.2)
+        assert service.queue.unfinished == {"p1:1"}
+        steps.release(len(STEPS))
+        service.run_until_idle()
+        assert service.work.most_at_once == {"p1": 1}
+        assert service.states(PatientId("p1")) == ["skipped"]
+
+
+def _status(case_id: str) -> str:
+    status = DBOS.get_workflow_status(case_id)
+    return "" if status is None else status.status
+
+
+def _wait_for(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_of_ended_cases_the_engine_keeps_nothing_for_long(tmp_path: Path) -> None:
+    """The ledger tells of them. Breach: the engine's tables grew with every case, and named forgotten patients."""
+    with database(tmp_path) as engine:
+        with open_service(engine) as service:
+            service.ledger.request(PatientId("p1"))
+            service.run_until_idle()
+        with open_service(engine, _PATIENT) as service:
+            service.ledger.request(PatientId("p2"))
+            service.look_again()
+            assert service.queue.prune(datetime.now(UTC) - timedelta(days=1)) == 0
+            assert service.queue.prune(datetime.now(UTC) + timedelta(days=1)) == 1
+            assert (_status("p1:1"), _status("p2:1")) == ("", "DELAYED")
+            service.run_until_idle()
+            assert service.states(PatientId("p2")) == ["skipped"]
 
 
 class Unhurried(WorkerRegister):

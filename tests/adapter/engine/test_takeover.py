@@ -70,7 +70,7 @@ def test_it_looks_before_it_waits_and_stops_when_told() -> None:
     counted = pulse.beats
     threading.Event().wait(0.1)
     assert pulse.beats == counted
-    assert "adjuvant-heartbeat" not in {thread.name for thread in threading.enumerate()}
+    assert not {"adjuvant-heartbeat", "adjuvant-takeover"} & {thread.name for thread in threading.enumerate()}
 
 
 @pytest.mark.fault("F-27")
@@ -112,6 +112,21 @@ def test_no_error_ends_it(logs: list[object], error: Exception) -> None:
     assert "Specimen" not in str(logs)
 
 
+def test_a_look_that_takes_long_holds_up_no_beat() -> None:
+    """Breach: the engine waited inside a look for a database that was away, and the worker fell silent."""
+    pulse, first, go = Pulse(), iter([True]), threading.Event()
+
+    def look() -> int:
+        if not next(first, False):  # the one before anything beats
+            go.wait(10)
+        return pulse.look()
+
+    with Heartbeat(pulse.beat, look, every_seconds=0.01):
+        assert pulse.wait_for_five()
+        assert pulse.looks == 1
+        go.set()
+
+
 def test_it_tells_how_long_it_is_silent() -> None:
     """By the last beat that was given, not by the last that was tried."""
     pulse = Pulse(failing=range(2, 10_000))
@@ -146,3 +161,36 @@ def test_a_case_taken_over_is_said_in_the_log(tmp_path: Path, logs: list[object]
     ids = {"case": "p1:1", "worker": "1-dead", "left_in_order": False, "log_level": "warning"}
     closed = {"event": "case closed: too many workers died in one step of it", "finished_steps": 0}
     assert said == [{**ids, **({"event": "case taken over"} if goes_on else closed)}]
+
+
+class OnceAway(WorkerRegister):
+    """A register whose database is away when it is asked for the second time."""
+
+    asked = 0
+
+    def living(self, executor_id: str) -> frozenset[str]:
+        """As the register says, but once."""
+        self.asked += 1
+        if self.asked == 2:
+            raise StoreUnavailable("the database cannot be used now")
+        return super().living(executor_id)
+
+
+@pytest.mark.fault("F-49")
+def test_cases_of_an_older_version_are_looked_for_until_they_are_ended(tmp_path: Path) -> None:
+    """Breach: the store went away in the middle of it, and what was left waited for a version that never comes."""
+    with database(tmp_path) as engine:
+        ledger = Ledger(engine, lambda: datetime.now(UTC))
+        with CaseQueue(engine, Work(ledger), QueueOptions(quiet_seconds=3600), WorkerRegister(engine)) as queue:
+            case = ledger.request(PatientId("p1"))
+            queue.enqueue(case)
+            with engine.begin() as connection:
+                connection.execute(text("update workflow_status set application_version = '0'"))
+            takeover = Takeover(
+                OnceAway(engine), executor_id="1-us", queue=QUEUE, may_continue=lambda *_: True, in_hand=frozenset
+            )
+            with pytest.raises(StoreUnavailable):
+                takeover.take_over()
+            assert not queue.failed(case)
+            takeover.take_over()
+            assert queue.failed(case)
