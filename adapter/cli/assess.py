@@ -112,8 +112,11 @@ def _assessed_here(settings: Settings, patient_id: PatientId, landmark: datetime
     with Rooms(settings) as rooms:
         rooms.client.capabilities()  # a wrong address is the site's fault, and no answer about a patient
         ledger = rooms.store.ledger
-        # the newest look answers what waits; one that stands in the past does not
-        case = Case(patient_id=patient_id, revision=0) if landmark else ledger.request(patient_id)
+        if landmark:  # it stands in the past, and answers nothing that waits
+            case = Case(patient_id=patient_id, revision=0)
+        else:
+            case = ledger.request(patient_id)
+            ledger.begin(case)
         result, settled = assess_once(case, rooms.ports, landmark, STEPS_TO_DELIVERY, wait=_sleep)
         if settled is not None:
             case_file = result.case_file if result else None

@@ -65,7 +65,7 @@ def cases_retry(
     patient: Annotated[str | None, typer.Argument(help="The patient's id.")] = None,
     state: Annotated[str | None, typer.Option(help="dead-letter: everybody whose newest case is one.")] = None,
 ) -> None:
-    """Ask for one more look at a patient, or at every dead letter; the running service takes it up at its next poll."""
+    """Ask for one more look at a patient, or at every dead letter; the running service takes it up within seconds."""
     if (patient is None) == (state is None) or state not in {None, DEAD_LETTER}:
         raise BadSettings(f"name one patient, or give --state {DEAD_LETTER} for everybody whose newest case is one")
     settings = load_settings(config)

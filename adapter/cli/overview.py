@@ -52,7 +52,7 @@ def status(config: Config, as_json: AsJson = False) -> None:
 def reconcile(config: Config, as_json: AsJson = False) -> None:
     """Compare every record with what its last case was decided on and look for its result; ask for what is missing.
 
-    A running service takes the new cases up at its next poll. It compares by itself every night.
+    A running service takes the new cases up within seconds. It compares by itself every night.
     """
     settings = load_settings(config)
     started = time.monotonic()

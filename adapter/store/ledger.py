@@ -98,6 +98,12 @@ class Ledger:
             session.commit()
         return case
 
+    def begin(self, case: Case) -> None:
+        """Write down that somebody outside the durable queue begins: what changes from now on is another case."""
+        with store_session(self._engine) as session:
+            self.mark_started(session, case)
+            session.commit()
+
     def record(self, case: Case, settled: Settled, case_file: str | None = None) -> None:
         """Write down a case that ran, or ended, outside the durable queue."""
         with store_session(self._engine) as session:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,10 @@ from pypdf import PdfReader
 
 from adapter.domain.ids import PatientId
 from adapter.rooms import opened_ledger
+from adapter.sandbox.faults import FhirFaults
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.settings import load_settings
+from adapter.store.cases import DELIVERED, RUNNING, WAITING
 from tests.fakes.command import run
 
 pytestmark = pytest.mark.real  # each command is a process of its own: too slow for the fast tests
@@ -81,6 +85,23 @@ def _require_same_numbers(hospital: SandboxHospital, name: str, dry: str, site: 
     for reference in (f"GuidanceResponse/gr-{identity}", f"DetectedIssue/di-{identity}"):
         words = json.dumps(hospital.resource(reference) or {})
         assert set(re.findall(r"[\d.]+ %", words)) <= set(percents)
+
+
+def test_a_change_while_it_reads_is_another_case(site: Path, hospital: SandboxHospital) -> None:
+    """What is asked for meanwhile is looked at once more. Breach: `assess` settled it with what it had read before."""
+    patient = PatientId("patient-01")
+    hospital.ehr.faults = FhirFaults(delay_seconds=0.5)
+    try:
+        with ThreadPoolExecutor(1) as pool, opened_ledger(load_settings(site)) as ledger:
+            done = pool.submit(run, "assess", "patient-01", "--config", site)
+            while not any(entry.state == RUNNING for entry in ledger.list_cases(patient_id=patient)):
+                assert not done.done()
+                time.sleep(0.05)
+            assert ledger.request(patient).case_id == "patient-01:2"
+            assert done.result().returncode == 0
+            assert [entry.state for entry in ledger.list_cases(patient_id=patient)] == [WAITING, DELIVERED]
+    finally:
+        hospital.ehr.faults = FhirFaults()
 
 
 def test_a_look_into_the_past_answers_nothing_that_waits(site: Path) -> None:
