@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
@@ -32,7 +32,7 @@ def sandbox_policy() -> Path:
 class SandboxHospital:
     """A context manager. The hospital's clock stands at the last thing it learned, so its times are the patients' own.
 
-    reveals: everything that will ever be learned, in order of time; `unfold` lets the hospital learn it.
+    reveals: everything that will ever be learned; `unfold` lets the hospital learn it.
     """
 
     def __init__(
@@ -42,10 +42,11 @@ class SandboxHospital:
         *,
         fhir_port: int = 0,
         dicom_port: int = 0,
+        order: Callable[[Sequence[Reveal]], Sequence[Reveal]] = tuple,
     ) -> None:
-        """Ports: 0 for any free one."""
+        """Ports: 0 for any free one. order: in which it learns what lies in order of time."""
         self._now = _BEFORE_EVERYTHING
-        self._reveals = playback(courses, terminology)
+        self.reveals = tuple(order(playback(courses, terminology)))
         self._learned = 0
         self.courses = tuple(courses)
         self.ehr = FhirServer(lambda: self._now, port=fhir_port)
@@ -75,14 +76,19 @@ class SandboxHospital:
         return tuple(course.record.person.patient_id for course in self.courses)
 
     @property
+    def to_come(self) -> int:
+        """How many events the hospital has not learned yet."""
+        return len(self.reveals) - self._learned
+
+    @property
     def unfolded(self) -> bool:
         """Whether the hospital has learned everything."""
-        return self._learned == len(self._reveals)
+        return self.to_come == 0
 
     def unfold(self, count: int | None = None) -> tuple[Reveal, ...]:
         """Learn the next events, all of them when None; returns what was learned."""
-        end = len(self._reveals) if count is None else self._learned + count
-        coming = self._reveals[self._learned : end]
+        end = len(self.reveals) if count is None else self._learned + count
+        coming = self.reveals[self._learned : end]
         for reveal in coming:
             self._now = max(self._now, reveal.time)
             for resource in reveal.resources:

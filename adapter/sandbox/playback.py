@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -36,6 +36,14 @@ def playback(courses: Iterable[SimulatedCourse], terminology: Terminology) -> tu
     """
     reveals = [reveal for course in courses for reveal in _reveals(course, terminology)]
     return tuple(sorted(reveals, key=lambda reveal: (reveal.time, reveal.patient_id)))
+
+
+def beginnings_first(reveals: Sequence[Reveal]) -> tuple[Reveal, ...]:
+    """The same, but each patient's first event before everything else: whoever lists patients needs them there."""
+    first: dict[PatientId, Reveal] = {}
+    for reveal in reveals:
+        first.setdefault(reveal.patient_id, reveal)
+    return (*first.values(), *(reveal for reveal in reveals if reveal is not first[reveal.patient_id]))
 
 
 def former_id(course: SimulatedCourse) -> PatientId:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -43,6 +43,7 @@ from adapter.rooms import Rooms, opened_ledger
 from adapter.sandbox.faults import FhirFaults
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.sandbox.patients import CourseKind, SimulatedCourse, simulate_course
+from adapter.sandbox.playback import beginnings_first
 from adapter.settings import Settings
 from adapter.store.ledger import Ledger
 from adapter.terminology import load_terminology
@@ -66,7 +67,7 @@ class Faults(StrEnum):
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 _CYCLES_A_SCHEDULE = {Faults.DEATHS: 15, Faults.MANY: 3}
-_PATIENTS = 4
+_PATIENTS, _APART = 6, timedelta(days=8)
 _ENOUGH_CYCLES = 100  # that every moment has its turn
 _TODAY = datetime(2026, 1, 1, tzinfo=UTC)
 _LONGEST_CYCLE, _QUIET, _LOOK = 40.0, 1.5, 0.1  # seconds
@@ -75,7 +76,7 @@ _LONGEST_END = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """One run on one hospital. name: gives its plan, with the number of cycles."""
+    """One run on one hospital. name: gives its plan, with the number of cycles. forgetful: it loses changes."""
 
     name: str
     number: int
@@ -84,6 +85,7 @@ class Schedule:
     transactions: bool
     own_ids: bool
     faults: Faults
+    forgetful: bool = False
 
     @property
     def workers(self) -> int:
@@ -150,11 +152,13 @@ def run_schedule(schedule: Schedule, peers: Peers, folder: Path, tell: Callable[
             small_disk=mounted,
             clock_file=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="adjuvant-clock-"))) / "offset",
         )
-        pool = [Worker(number, hospital, folder, url, base_url) for number in range(schedule.workers)]
+        pool = [
+            Worker(number, hospital, folder, url, base_url, forgetful=schedule.forgetful)
+            for number in range(schedule.workers)
+        ]
         for worker in pool:
             stack.callback(worker.kill)
         _disturb(schedule, hospital=hospital, pool=pool, around=around, verdict=verdict, tell=tell)
-        hospital.unfold()
         verdict.violations += _let_finish(pool, around.environment if schedule.faults is Faults.MANY else {})
         for worker in pool:
             worker.kill()
@@ -180,7 +184,7 @@ def _disturb(
     for cycle in range(schedule.cycles):
         first = cycle == 0
         draw = random.Random(f"{schedule.name}/{cycle}")  # of its own: what fell before does not change its plan
-        _news(hospital, pool[0].settings, draw, first=first)
+        _news(hospital, pool[0].settings, draw, left=schedule.cycles - cycle, first=first)
         plans = [_plan(draw, schedule, first=first) for _ in pool]
         for worker, plan in zip(pool, plans, strict=True):
             if not worker.lives:
@@ -219,27 +223,32 @@ def _address(base_url: str) -> tuple[str, int]:
     return url.host, url.port or 80
 
 
-def _news(hospital: Hospital, settings: Settings, draw: random.Random, *, first: bool) -> None:
-    """Something becomes known, and somebody asks for another look."""
+def _news(hospital: Hospital, settings: Settings, draw: random.Random, *, left: int, first: bool) -> None:
+    """Something becomes known in every cycle, the last of it in the last, so that nothing heals what was lost.
+
+    left: so many cycles, with this one. One patient is asked for by hand besides; of the others each change is read
+    from the feed or never.
+    """
     if first:
         hospital.unfold_until_every_patient_is_known()
         return
-    hospital.unfold(draw.randint(1, 6))
+    share = hospital.to_come // left
+    hospital.unfold(hospital.to_come if left == 1 else draw.randint(min(1, share), max(1, 2 * share - 1)))
     with opened_ledger(settings) as ledger:
-        ledger.request(draw.choice(hospital.patients))
+        ledger.request(hospital.patients[0])
 
 
 @contextmanager
 def _hospital(schedule: Schedule, peers: Peers) -> Iterator[Hospital]:
     courses = _courses(schedule)
-    with SandboxHospital(courses, load_terminology()) as sandbox:
+    with SandboxHospital(courses, load_terminology(), order=beginnings_first) as sandbox:
         if peers.hapi is None or peers.orthanc is None:
             sandbox.ehr.faults = FhirFaults(
                 without_transaction=not schedule.transactions, without_update_create=not schedule.own_ids
             )
             yield PretendHospital(sandbox)
         else:
-            real = RealHospital(peers.hapi, peers.orthanc, courses, sandbox)
+            real = RealHospital(peers.hapi, peers.orthanc, sandbox)
             try:
                 yield real
             finally:
@@ -247,11 +256,20 @@ def _hospital(schedule: Schedule, peers: Peers) -> Iterator[Hospital]:
 
 
 def _courses(schedule: Schedule) -> Sequence[SimulatedCourse]:
-    """Patients of this schedule alone: a real server serves many."""
-    first = 1 + _PATIENTS * schedule.number
-    seed = random.Random(schedule.name).getrandbits(32)
-    kinds = list(CourseKind)[:_PATIENTS]
-    courses = [simulate_course(kind, first + index, seed=seed, today=_TODAY) for index, kind in enumerate(kinds)]
+    """Patients of this schedule alone, for a real server serves many: one has two records, three are assessed.
+
+    They end days apart, so that each has its last event in another cycle.
+    """
+    draw = random.Random(schedule.name)
+    seed, first = draw.getrandbits(32), 1 + _PATIENTS * schedule.number
+    assessed = [CourseKind.HIGH, CourseKind.INTERMEDIATE, CourseKind.LOW, CourseKind.MISSING_ENE]
+    others = [kind for kind in CourseKind if kind not in {CourseKind.MERGED, *assessed}]
+    kinds = [CourseKind.MERGED, *draw.sample(assessed, 3), *draw.sample(others, _PATIENTS - 4)]
+    draw.shuffle(kinds)
+    courses = [
+        simulate_course(kind, first + index, seed=seed, today=_TODAY + index * _APART)
+        for index, kind in enumerate(kinds)
+    ]
     return [
         replace(course, ct_series=tuple(replace(series, images=FEWEST_SLICES) for series in course.ct_series))
         for course in courses
@@ -406,7 +424,9 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers are stopped on the way out
     planned = schedules(arguments.cycles, arguments.seed, database=arguments.database, faults=Faults(arguments.faults))
-    planned = planned[arguments.begin :] if arguments.only is None else (planned[arguments.only],)
+    planned = planned[arguments.begin :] if arguments.only is None else planned[arguments.only :][:1]
+    if not planned:
+        parser.error(f"no such schedule; {arguments.cycles} cycles are few")
     total = Verdict()
     with (
         _real_peers(wanted=arguments.peers == "real") as peers,

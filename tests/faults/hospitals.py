@@ -12,9 +12,6 @@ import httpx
 from adapter.domain.ids import PatientId
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.sandbox.pacs import SandboxPacs
-from adapter.sandbox.patients import SimulatedCourse
-from adapter.sandbox.playback import playback
-from adapter.terminology import load_terminology
 from tests.faults.proxy import TcpProxy
 from tests.peers.hapi import Hapi
 from tests.peers.orthanc import Orthanc
@@ -65,8 +62,12 @@ class Hospital(Ehr, Protocol):
     def allow(self, ae_title: str, port: int) -> None:
         """Make a worker's application entity a move destination."""
 
-    def unfold(self, count: int | None = None) -> None:
-        """Learn the next events, all of them when None."""
+    @property
+    def to_come(self) -> int:
+        """How many events are not learned yet."""
+
+    def unfold(self, count: int) -> None:
+        """Learn the next events."""
 
     def unfold_until_every_patient_is_known(self) -> None:
         """Learn until each course has begun."""
@@ -95,7 +96,12 @@ class PretendHospital:
         """On loopback."""
         self.sandbox.archive.allow(ae_title, "127.0.0.1", port)
 
-    def unfold(self, count: int | None = None) -> None:
+    @property
+    def to_come(self) -> int:
+        """As the sandbox says."""
+        return self.sandbox.to_come
+
+    def unfold(self, count: int) -> None:
         """As the sandbox does."""
         self.sandbox.unfold(count)
 
@@ -123,13 +129,11 @@ class RealHospital:
     known_time = "effective-plus-delay"
     pretend_archive: SandboxPacs | None = None
 
-    def __init__(
-        self, hapi: Hapi, orthanc: Orthanc, courses: Sequence[SimulatedCourse], sandbox: SandboxHospital
-    ) -> None:
-        """sandbox: of the same courses; its images are stored in Orthanc."""
+    def __init__(self, hapi: Hapi, orthanc: Orthanc, sandbox: SandboxHospital) -> None:
+        """sandbox: its courses are played back, and its images are stored in Orthanc."""
         self._orthanc = orthanc
         self._http = httpx.Client(base_url=hapi.base_url, timeout=60)
-        self._reveals = playback(courses, load_terminology())
+        self._reveals = sandbox.reveals
         self._learned = 0
         self.base_url = hapi.base_url
         self.dicom_host, self.dicom_port = orthanc.host, orthanc.dicom_port
@@ -152,10 +156,14 @@ class RealHospital:
         """As a modality."""
         self._orthanc.allow(ae_title, port)
 
-    def unfold(self, count: int | None = None) -> None:
+    @property
+    def to_come(self) -> int:
+        """Of the courses."""
+        return len(self._reveals) - self._learned
+
+    def unfold(self, count: int) -> None:
         """One transaction an event."""
-        end = len(self._reveals) if count is None else self._learned + count
-        coming = self._reveals[self._learned : end]
+        coming = self._reveals[self._learned : self._learned + count]
         for reveal in coming:
             entries = [
                 {"resource": dict(one), "request": {"method": "PUT", "url": f"{one['resourceType']}/{one['id']}"}}
@@ -168,7 +176,7 @@ class RealHospital:
     def unfold_until_every_patient_is_known(self) -> None:
         """Learn until each course has begun."""
         missing = set(self.patients)
-        while missing and self._learned < len(self._reveals):
+        while missing and self.to_come:
             missing -= {self._reveals[self._learned].patient_id}
             self.unfold(1)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter.fhir.fingerprint import superseded_by
-from adapter.store.ledger import DEAD_LETTER, LedgerEntry
+from adapter.store.ledger import ABSTAINED, DEAD_LETTER, LedgerEntry
 from tests.faults.hospitals import Ehr, Written
 
 Json = Mapping[str, Any]
@@ -79,6 +79,7 @@ def judge(
     expected: assessment id by patient. folders: of all workers; nothing half done may lie there.
     """
     delivered = {entry.assessment_id: entry.patient_id for entry in entries if entry.assessment_id}
+    abstained = {entry.patient_id for entry in entries if entry.state == ABSTAINED}
     parts: dict[str, dict[str, Written]] = {}
     for kind in (*_ABOUT_A_PATIENT, *_ABOUT_US):
         stored = hospital.written(kind)
@@ -91,9 +92,11 @@ def judge(
     for statement, written in parts.items():
         verdict.violations += [f"{statement} has no {kind}" for kind in sorted(_missing(written))]
         verdict.violations += _contradictions(statement, written)
-        if statement not in delivered:
+        # the ledger does not keep what an abstention wrote: it can be that of any patient for whom we abstained
+        patient = delivered.get(statement) or next((one for one in abstained if _abstains_for(one, written)), None)
+        if patient is None:
             verdict.violations.append(f"{statement} stands in no case")
-        verdict.wrong_patient += _strangers(written, f"Patient/{delivered.get(statement)}", hospital)
+        verdict.wrong_patient += _strangers(written, f"Patient/{patient}", hospital)
         verdict.violations += _left_standing(statement, written, expected)
     wanted = {*expected.items(), *((patient, statement) for statement, patient in delivered.items())}
     verdict.lost += [f"{patient}: {statement}" for patient, statement in sorted(wanted) if statement not in parts]
@@ -123,6 +126,15 @@ def _missing(written: Mapping[str, Written]) -> frozenset[str]:
     return whole - written.keys()
 
 
+def _abstains_for(patient: str, written: Mapping[str, Written]) -> bool:
+    issue = written.get("DetectedIssue")
+    return (
+        written.keys() <= _OF_AN_ABSTENTION
+        and issue is not None
+        and issue.resource["patient"]["reference"] == f"Patient/{patient}"
+    )
+
+
 def _contradictions(statement: str, written: Mapping[str, Written]) -> Iterator[str]:
     """A draft that is superseded and still to be done, or revoked and nothing stands instead; marks that disagree."""
     marks = {kind: superseded_by(dict(one.resource)) for kind, one in written.items() if kind in _OPEN_AND_ENDED}
@@ -147,9 +159,19 @@ def _strangers(written: Mapping[str, Written], patient: str, hospital: Ehr) -> I
     for entry in written["RiskAssessment"].resource["basis"] if "RiskAssessment" in written else ():
         reference = entry["reference"].partition("/_history/")[0]
         resource = hospital.resource(reference)
-        about: Json = (resource or {}).get("subject") or {}
-        if reference != patient and about.get("reference") != patient:
+        about: Json = (
+            {"reference": reference} if reference.startswith("Patient/") else (resource or {}).get("subject", {})
+        )
+        if not _same_person(about.get("reference", ""), patient, hospital):
             yield f"{_name(written['RiskAssessment'])} rests on {reference}"
+
+
+def _same_person(reference: str, patient: str, hospital: Ehr) -> bool:
+    """Whether it names the patient, or a record that says that it was replaced by the patient's."""
+    if reference == patient:
+        return True
+    links = (hospital.resource(reference) or {}).get("link", ())
+    return any(link["type"] == "replaced-by" and link["other"]["reference"] == patient for link in links)
 
 
 def _left_standing(statement: str, written: Mapping[str, Written], expected: Mapping[str, str]) -> Iterator[str]:

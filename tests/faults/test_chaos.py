@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,12 @@ def test_one_worker_on_sqlite(tmp_path: Path, plain: bool) -> None:
 def test_two_workers_on_postgresql(tmp_path: Path, postgresql: Postgresql, plain: bool) -> None:
     """So it does where two workers share the cases, and each takes over what the other left."""
     _held(_of(POSTGRESQL, plain), Peers(postgresql=postgresql), tmp_path)
+
+
+def test_a_service_that_loses_changes_is_found_out(tmp_path: Path) -> None:
+    """What the judge is for. Breach: later events, or somebody who asked, heal every loss."""
+    verdict = run_schedule(replace(_of(SQLITE, plain=False), forgetful=True), Peers(), tmp_path, lambda _: None)
+    assert len(verdict.lost) >= 2  # of six patients, four of whom are assessed, and one is asked for by hand
 
 
 def _of(database: str, plain: bool) -> Schedule:

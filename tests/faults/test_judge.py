@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from adapter.pipeline.once import STEPS_TO_DELIVERY, assess_once
 from adapter.rooms import Rooms
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.sandbox.patients import CourseKind, simulate_course
-from adapter.store.ledger import DEAD_LETTER, LedgerEntry
+from adapter.store.ledger import ABSTAINED, DEAD_LETTER, LedgerEntry
 from adapter.terminology import load_terminology
 from tests.faults.hospitals import PretendHospital, Written
 from tests.faults.judge import Verdict, judge
@@ -33,14 +33,15 @@ class Evidence:
     entries: list[LedgerEntry]
     expected: dict[str, str]
     folder: Path
+    others: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def written(self, kind: str) -> Sequence[Written]:
         """As a hospital answers."""
         return self.held.get(kind, [])
 
     def resource(self, reference: str) -> Mapping[str, Any] | None:
-        """The record is not spoilt."""
-        return self.hospital.resource(reference)
+        """The record is not spoilt; others may stand beside it."""
+        return self.others.get(reference) or self.hospital.resource(reference)
 
     def first(self, kind: str) -> dict[str, Any]:
         """The resource of this type that was written first: of the superseded assessment."""
@@ -77,7 +78,9 @@ def evidence(undisturbed: Evidence) -> Evidence:
     """A copy to be spoilt."""
     kinds = undisturbed.hospital.sandbox.ehr.repository.counts()
     held = {kind: copy.deepcopy(list(undisturbed.hospital.written(kind))) for kind in kinds}
-    return replace(undisturbed, held=held, entries=list(undisturbed.entries), expected=dict(undisturbed.expected))
+    return replace(
+        undisturbed, held=held, entries=list(undisturbed.entries), expected=dict(undisturbed.expected), others={}
+    )
 
 
 def _judged(evidence: Evidence) -> Mapping[str, list[str]]:
@@ -181,3 +184,38 @@ def test_a_file_left_in_plain_is_named(evidence: Evidence) -> None:
         assert _judged(evidence) == {"violations": ["left behind: left.dcm"]}
     finally:
         image.unlink()
+
+
+def _abstained(evidence: Evidence, patient: str) -> None:
+    """An abstention is written for somebody, whom the ledger knows to have been abstained for."""
+    parts: dict[str, dict[str, Any]] = {
+        "DetectedIssue": {"patient": {"reference": f"Patient/{patient}"}},
+        "GuidanceResponse": {"subject": {"reference": f"Patient/{patient}"}},
+        "Provenance": {"target": [{"reference": "DetectedIssue/di-0/_history/1"}]},
+    }
+    for kind, own in parts.items():
+        head = {"resourceType": kind, "id": f"{kind[0].lower()}i-0", "meta": {"tag": [{"code": "0"}]}}
+        evidence.held.setdefault(kind, []).append(Written(resource={**head, **own}, version=1))
+    evidence.entries.append(replace(evidence.entries[0], state=ABSTAINED, assessment_id=None, patient_id="somebody"))
+
+
+def test_an_abstention_belongs_to_a_patient_for_whom_we_abstained(evidence: Evidence) -> None:
+    """The ledger keeps the end of such a case, not what was written. Breach: every abstention stood in no case."""
+    _abstained(evidence, "somebody")
+    assert _judged(evidence) == {}
+
+
+def test_an_abstention_about_anybody_else_is_named(evidence: Evidence) -> None:
+    """One for whom nobody abstained."""
+    _abstained(evidence, "stranger")
+    assert _judged(evidence).keys() == {"violations", "wrong_patient"}
+
+
+@pytest.mark.parametrize(("link", "breaches"), [("replaced-by", set()), ("seealso", {"wrong_patient"})])
+def test_a_record_that_was_merged_is_the_patients_own(evidence: Evidence, link: str, breaches: set[str]) -> None:
+    """An input of the former record is the patient's only where that record says that it was replaced by theirs."""
+    patient = evidence.first("RiskAssessment")["subject"]["reference"]
+    evidence.first("RiskAssessment")["basis"].append({"reference": "Observation/former"})
+    evidence.others["Observation/former"] = {"subject": {"reference": "Patient/former"}}
+    evidence.others["Patient/former"] = {"link": [{"type": link, "other": {"reference": patient}}]}
+    assert _judged(evidence).keys() == breaches

@@ -4,6 +4,7 @@ Usage: python -m tests.faults.victim CONFIG [MOMENT TIMES DELAY_SECONDS SIGNAL]
 
 MOMENT: a name of `adapter.moments.Moment`; without it the service is left alone. TIMES: at which passage. SIGNAL:
 KILL, where no handler runs and no buffer is written; STOP, until somebody sends CONT; TERM, as an administrator would.
+With FORGETFUL in the environment the service loses what it reads from the feed: so a judge is seen to see it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from adapter import moments
+
+FORGETFUL = "ADJUVANT_VICTIM_FORGETS"
 
 
 def _raise_at(at: moments.Moment, times: int, delay: float, number: signal.Signals) -> None:
@@ -37,6 +41,17 @@ def _raise_at(at: moments.Moment, times: int, delay: float, number: signal.Signa
     moments.install(hook)
 
 
+def _forget_changes() -> None:
+    from adapter.store.watermark import WatermarkStore
+
+    advance = WatermarkStore.advance
+
+    def forgetful(store: WatermarkStore, watermark: Any, patients: Any, **remembered: Any) -> Any:  # noqa: ANN401
+        return advance(store, watermark, (), **remembered)
+
+    WatermarkStore.advance = forgetful  # type: ignore[method-assign,assignment]
+
+
 def main() -> None:
     """Run until killed, or asked to stop."""
     # here, because its decision processes import this module again
@@ -45,6 +60,8 @@ def main() -> None:
 
     faulthandler.enable()
     configure_logging()
+    if FORGETFUL in os.environ:
+        _forget_changes()
     config, *plan = sys.argv[1:]
     if plan:
         moment, times, delay, number = plan

@@ -15,6 +15,7 @@ from adapter.sandbox.hospital import sandbox_policy
 from adapter.sandbox.patients import PATIENT_SYSTEM
 from adapter.settings import Settings, load_settings
 from tests.faults.hospitals import Hospital
+from tests.faults.victim import FORGETFUL
 from tests.peers.process import free_port
 
 _ROOT = Path(__file__).parents[2]
@@ -46,8 +47,11 @@ class Worker:
 
     BY_ITSELF = "ended by itself"
 
-    def __init__(self, number: int, hospital: Hospital, folder: Path, url: str, base_url: str) -> None:
+    def __init__(
+        self, number: int, hospital: Hospital, folder: Path, url: str, base_url: str, *, forgetful: bool = False
+    ) -> None:
         """folder: of the schedule. url: of the database all share. base_url: of the EHR as it sees it."""
+        self._own = {FORGETFUL: "yes"} if forgetful else {}
         self.folder = folder / f"worker{number}"
         self.plan: Plan | None = None
         self._log = folder / f"worker{number}.log"
@@ -63,7 +67,7 @@ class Worker:
         command = [sys.executable, "-m", "tests.faults.victim", str(self.config), *(plan.words if plan else ())]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=_ROOT, stderr=log, stdout=log, env={**os.environ, **(environment or {})}
+                command, cwd=_ROOT, stderr=log, stdout=log, env={**os.environ, **self._own, **(environment or {})}
             )
 
     @property
