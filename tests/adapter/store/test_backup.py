@@ -126,7 +126,7 @@ def test_a_backup_beside_writers_is_one_state(site: Site, empty: Empty, tmp_path
     finally:
         stop.set()
         writer.join()
-    assert len(written) > 3
+    assert written
     empty.restore(tmp_path / "backup-2")
     cases = empty.cases()
     assert set(cases) == {f"p{number}:1" for number in range(1, len(cases) + 1)}
