@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+import structlog
+
 from adapter.errors import AdjuvantError, PeerDown, Transient
 
 _SOON_SECONDS = 1.0  # while somebody else probes
@@ -65,6 +67,7 @@ class CircuitBreaker:
         self._openings = 0
         self._rest_ends = 0.0
         self._counted: Counter[str] = Counter()
+        self._why = ""
 
     def admit(self) -> None:
         """Return when a request may go out. Raises PeerDown with the time to wait: then nothing was tried."""
@@ -80,6 +83,7 @@ class CircuitBreaker:
         except Transient as error:
             with self._lock:
                 self._counted[type(error).__name__] += 1
+                self._why = f"{type(error).__name__}: {error}"  # the question concerned no patient
                 self._open()
                 raise self._down(self._rest_ends - self._clock()) from error
         except AdjuvantError:
@@ -97,6 +101,7 @@ class CircuitBreaker:
             self._counted[type(error).__name__] += 1
             self._in_a_row += 1
             if self._state is CircuitState.CLOSED and self._in_a_row >= self._limit:
+                self._why = type(error).__name__
                 self._open()
 
     def succeeded(self) -> None:
@@ -111,15 +116,18 @@ class CircuitBreaker:
             return CircuitReport(peer=self._peer, state=self._state, failures=tuple(sorted(self._counted.items())))
 
     def _open(self) -> None:
+        if self._openings == 0:
+            structlog.get_logger().warning("peer left alone", peer=self._peer, error=self._why)
         self._state = CircuitState.OPEN
         self._rest_ends = self._clock() + self._rest_seconds * 2 ** min(self._openings, _DOUBLINGS)
         self._openings += 1
 
     def _close(self) -> None:
         """Let work go on; only work that succeeds shortens the next rest again."""
+        structlog.get_logger().warning("peer answers again", peer=self._peer)
         with self._lock:
             self._state = CircuitState.CLOSED
             self._in_a_row = 0
 
     def _down(self, seconds: float) -> PeerDown:
-        return PeerDown(f"the {self._peer} kept failing and is left alone", retry_after_seconds=seconds)
+        return PeerDown(f"the {self._peer} kept failing and is left alone ({self._why})", retry_after_seconds=seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from adapter.decider import build_practice, build_predictor, build_vault
 from adapter.domain.record import RawResource
-from adapter.errors import UNREACHABLE_PEER, AdjuvantError, BadSettings, NoStore, OldStore, StoreInUse
+from adapter.errors import UNREACHABLE_PEER, AdjuvantError, BadSettings, NoStore, OldStore, StoreInUse, StoreUnavailable
 from adapter.fhir.cohort import find_members
 from adapter.fhir.delivery import OutputMode, unverified_codes
 from adapter.pipeline.practice import Practice
@@ -22,6 +23,7 @@ from adapter.rooms import (
     build_archive,
     build_client,
     build_cohort,
+    disk_shortage,
     makes_key,
     opened_database,
     require_no_case_files,
@@ -54,6 +56,7 @@ def check_site(settings: Settings) -> Iterator[Finding]:
     yield from _tried("mappings and rules", lambda: _mappings(settings))
     yield from _tried("model", lambda: _model(settings))
     yield from _tried("store", lambda: _store(settings))
+    yield from _tried("disk", lambda: _disk(settings))
     yield from _tried("web", lambda: _web(settings))
     if (pacs := settings.pacs) is not None:
         yield from _tried("move destination", lambda: _move_destination(settings, pacs))
@@ -107,6 +110,14 @@ def _database(settings: Settings) -> str:
         return "no database yet, the first start makes it"
     except OldStore:
         return "database whole and of an older adjuvant, the next start upgrades it"
+
+
+def _disk(settings: Settings) -> str:
+    folder = settings.store.folder.absolute()
+    there = next(place for place in (folder, *folder.parents) if place.exists())  # the first start makes the rest
+    if shortage := disk_shortage(there):
+        raise StoreUnavailable(shortage)
+    return f"{shutil.disk_usage(there).free >> 30} GiB free"
 
 
 def _vault(settings: Settings) -> str:

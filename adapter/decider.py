@@ -10,6 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from adapter.decision.policy import load_policy
+from adapter.decision.tables import SHIPPED
 from adapter.errors import BadBundle, BadMapping, BadSettings, Transient
 from adapter.features.at_risk import LandmarkPolicy
 from adapter.fhir.decode import Reading
@@ -29,6 +30,8 @@ from inference.predictor import Predictor
 def build_practice(settings: Settings) -> Practice:
     """Every table and switch that shapes an output. Raises BadMapping, BadSettings."""
     site = settings.policy.site_folder
+    if site is not None:
+        _require_known_tables(site)
     terminology = load_terminology(site_folder=site)
     policy, delivery = load_policy(site_folder=site), load_delivery(site_folder=site)
     if settings.mode is OutputMode.LIVE:
@@ -50,14 +53,25 @@ def build_practice(settings: Settings) -> Practice:
     )
 
 
+def _require_known_tables(site: Path) -> None:
+    """Nothing a site has written may be passed over in silence. Raises BadMapping."""
+    known = {table.name for table in SHIPPED.glob("*.toml")}
+    if not site.is_dir():
+        raise BadMapping(f"policy.site_folder {site}: no such folder")
+    for table in sorted(site.glob("*.toml")):
+        if table.name not in known:
+            raise BadMapping(f"policy.site_folder holds {table.name}, which is none of {', '.join(sorted(known))}")
+
+
 def build_predictor(settings: Settings) -> ExplainingPredictor:
     """The model, proven on its golden vectors, explained by the site's groups. Raises BadBundle, BadMapping."""
     drivers = load_delivery(site_folder=settings.policy.site_folder).drivers
     groups = [InputGroup(name=group.title, features=group.features) for group in drivers]
+    folder = settings.model.folder
     try:
-        predictor = ExplainingPredictor(Predictor(load_bundle(settings.model.folder or shipped_bundle())), groups)
+        predictor = ExplainingPredictor(Predictor(load_bundle(folder or shipped_bundle())), groups)
     except BundleRefused as error:
-        raise BadBundle(f"model: {error}") from error
+        raise BadBundle(f"model.folder {folder}: {error}" if folder else f"model: {error}") from error
     if predictor.identity.training_data == "simulated" and settings.mode is not OutputMode.DEMO:
         raise BadBundle("model: trained on simulated patients, refused outside demo mode")
     return predictor

@@ -5,6 +5,7 @@ A decision needs no peer, so a stored case is replayed or forgotten without one,
 
 from __future__ import annotations
 
+import shutil
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -45,6 +46,14 @@ from adapter.store.watermark import WatermarkStore
 def wall_clock() -> datetime:
     """Now, aware, UTC. Read here and passed in everywhere else."""
     return datetime.now(UTC)
+
+
+def disk_shortage(folder: Path) -> str | None:
+    """What is said while the disk of the data folder is too full to receive an image; None while it is not."""
+    free, needed = shutil.disk_usage(folder).free, DicomLimits().free_bytes
+    if free >= needed:
+        return None
+    return f"store.folder {folder}: {free >> 20} MiB free, {needed >> 20} MiB needed: no image is received"
 
 
 def build_client(settings: Settings) -> FhirClient:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import threading
 import time
@@ -19,7 +18,6 @@ import structlog
 
 from adapter.breaker import CircuitReport
 from adapter.decider import decide_from_store
-from adapter.dicom.limits import Limits as DicomLimits
 from adapter.domain.outcome import Case, Settled
 from adapter.engine.isolation import Apart
 from adapter.engine.queue import CaseQueue, QueueOptions
@@ -36,6 +34,7 @@ from adapter.rooms import (
     build_client,
     build_cohort,
     build_reconciler,
+    disk_shortage,
     opened_database,
     wall_clock,
 )
@@ -272,8 +271,8 @@ class Service:
         found = [*self._complaints_of_the_store()]
         if self._complaint is not None:
             found.append(self._complaint)
-        if self._role.works and shutil.disk_usage(self._settings.store.folder).free < DicomLimits().free_bytes:
-            found.append("the disk of the data folder is full: no image is received")
+        if self._role.works and (shortage := disk_shortage(self._settings.store.folder)):
+            found.append(shortage)
         if self._role.works and self.queue.silent_seconds > SILENT_AFTER.total_seconds():
             found.append(f"no sign of life was given for {self.queue.silent_seconds:.0f} s: others take over the cases")
         silent = self._monotonic() - self._polled_well

@@ -6,7 +6,9 @@ file path, never written inline. Source of the keys: `adjuvant check --write-exa
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import time, timedelta
@@ -39,6 +41,14 @@ def _time_zone(name: str) -> str:
     return name
 
 
+def _base_url(written: str) -> str:
+    if re.fullmatch(r"https?://[^\s?#@]+[^/\s?#@]", written) is None:
+        raise ValueError(
+            "begins with http:// or https://, has no user and no final slash, as https://ehr.example.org/fhir"
+        )
+    return written
+
+
 _AeTitle = Annotated[str, AfterValidator(_ae_title)]
 _TimeZone = Annotated[str, AfterValidator(_time_zone)]
 _Port = Annotated[int, Field(ge=1, le=65535)]
@@ -52,7 +62,7 @@ class _Section(BaseModel):
 class FhirSettings(_Section):
     """`[fhir]`: the EHR."""
 
-    base_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+[^/\s?#]$")]
+    base_url: Annotated[str, AfterValidator(_base_url)]
     token_file: Path | None = None
     tls_authorities: Path | None = None
     page_size: Annotated[int, Field(ge=1, le=1000)] = 200
@@ -249,13 +259,28 @@ def _named(location: tuple[int | str, ...], message: str) -> str:
 
 
 def _overridden(content: dict[str, object], environment: Mapping[str, str]) -> dict[str, object]:
+    """Raises BadSettings for a variable that names a section and no key of it: it would be ignored in silence."""
     merged = dict(content)
     for name, value in sorted(environment.items()):
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
         section, separator, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
-        if name.startswith(ENVIRONMENT_PREFIX) and separator:
+        if separator:
             present = merged.get(section, {})
-            merged[section] = {**(present if isinstance(present, dict) else {}), key: value}
+            merged[section] = {**(present if isinstance(present, dict) else {}), key: _written(name, value)}
+        elif section.partition("_")[0] in Settings.model_fields:
+            raise BadSettings(f"{name}: two underscores stand between section and key")
     return merged
+
+
+def _written(name: str, value: str) -> object:
+    """A list is written as JSON; everything else as it is."""
+    if not value.startswith("["):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise BadSettings(f"{name} begins as a list and is not JSON: {error}") from error
 
 
 EXAMPLE = """\

@@ -9,9 +9,10 @@ import typer
 
 from adapter.domain.ids import PatientId
 
+CONFIG_VARIABLE = "ADJUVANT_CONFIG"
 DONE, INCOMPLETE, USAGE, UNREACHABLE = 0, 1, 2, 3
 
-Config = Annotated[Path, typer.Option("--config", help="The site's configuration file.")]
+Config = Annotated[Path, typer.Option("--config", envvar=CONFIG_VARIABLE, help="The site's configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from adapter.checkup import check_site
-from adapter.cli.arguments import DONE, INCOMPLETE, UNREACHABLE, AsJson, Config
+from adapter.cli.arguments import CONFIG_VARIABLE, DONE, INCOMPLETE, UNREACHABLE, AsJson, Config
 from adapter.cli.logs import quiet_logs
 from adapter.demo import SEED, TODAY, run_demo
 from adapter.errors import BadSettings
@@ -73,7 +73,7 @@ def run(
 
 @app.command()
 def check(
-    config: Annotated[Path | None, typer.Option(help="The site's configuration file.")] = None,
+    config: Annotated[Path | None, typer.Option(envvar=CONFIG_VARIABLE, help="The site's configuration file.")] = None,
     write_example: Annotated[bool, typer.Option("--write-example", help="Print a commented configuration.")] = False,
     as_json: AsJson = False,
 ) -> None:

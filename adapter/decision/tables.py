@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -379,4 +380,13 @@ def typed_table(name: str, content: Mapping[str, object], decoder: msgspec.json.
     try:
         return decoder.decode(json.dumps(content))
     except msgspec.ValidationError as error:
-        raise BadMapping(f"{name}.toml: {error}") from error
+        place = _row_named_in(str(error), content)
+        raise BadMapping(f"{name}.toml, with the site's rows: {place}{error}") from error
+
+
+def _row_named_in(message: str, content: Mapping[str, object]) -> str:
+    """`section key: ` of the row that an error is about; nothing where it has no key."""
+    place = re.search(r"\$\.(\w+)\[(\d+)\]", message)
+    rows = content.get(place[1]) if place else None
+    key = _row_key(rows[int(place[2])]) if place and isinstance(rows, list) else None
+    return f"{place[1]} {key}: " if place and key else ""

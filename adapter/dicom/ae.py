@@ -48,6 +48,11 @@ class Archive:
     limits: Limits = field(default_factory=Limits)
     tls: ssl.SSLContext | None = None
 
+    @property
+    def place(self) -> str:
+        """Who and where, for an error's sentence."""
+        return f"{self.ae_title} at {self.host}:{self.port}"
+
 
 @contextmanager
 def associated(archive: Archive, *sop_classes: str, answer_seconds: float) -> Iterator[Association]:
@@ -66,14 +71,18 @@ def associated(archive: Archive, *sop_classes: str, answer_seconds: float) -> It
     sockets = Sockets(archive.limits)
     if archive.tls:
         archive.tls.sslsocket_class = _ClosedWhenRefused
-    association = entity.associate(
-        archive.host,
-        archive.port,
-        ae_title=archive.ae_title,
-        max_pdu=archive.limits.pdu_bytes,
-        tls_args=(archive.tls, archive.host) if archive.tls else None,
-        evt_handlers=sockets.handlers(),
-    )
+    try:
+        association = entity.associate(
+            archive.host,
+            archive.port,
+            ae_title=archive.ae_title,
+            max_pdu=archive.limits.pdu_bytes,
+            tls_args=(archive.tls, archive.host) if archive.tls else None,
+            evt_handlers=sockets.handlers(),
+        )
+    except OSError as error:  # before anything is sent: the host's name is looked up
+        sockets.close()
+        raise PeerUnavailable(f"{archive.place}: {error.strerror}") from error
     if not association.is_established:
         sockets.close()
         raise _refusal(association, archive)
@@ -131,11 +140,11 @@ def _refusal(association: Association, archive: Archive) -> Exception:
     answer = association.acceptor.primitive
     if association.is_rejected:
         reason = _REJECTIONS.get((answer.result_source, answer.diagnostic), "reason not in the standard")
-        sentence = f"{archive.ae_title} rejected the association of {archive.calling_ae_title}: {reason}"
+        sentence = f"{archive.place} rejected the association of {archive.calling_ae_title}: {reason}"
         return PeerUnavailable(sentence) if answer.result == _REJECTED_TRANSIENT else AccessRefused(sentence)
     if association.rejected_contexts:
         return UnsupportedPeer(f"{archive.ae_title} serves none of the SOP classes it was asked for")
-    return PeerUnavailable(f"no association with {archive.ae_title}: no connection, no answer, or aborted")
+    return PeerUnavailable(f"no association with {archive.place}: no connection, no answer, or aborted")
 
 
 def echo(archive: Archive) -> None:

@@ -28,8 +28,10 @@ def bearer_from_file(path: Path) -> Callable[[], str]:
     def token() -> str:
         try:
             written = path.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadSettings(f"the token file {path} cannot be read") from error
+        except OSError as error:
+            raise BadSettings(f"the token file {path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise BadSettings(f"the token file {path} holds no bearer token") from error
         if not _BEARER.fullmatch(written):
             raise BadSettings(f"the token file {path} holds no bearer token")
         reach(Moment.TOKEN_READ)

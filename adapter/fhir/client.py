@@ -168,10 +168,14 @@ class FhirClient:
 
     def reload_capabilities(self) -> ServerCapabilities:
         """Read `metadata` now, whatever was read before; errors as `capabilities`."""
-        answer = self._get(self._under("metadata"), what="metadata", headers=_NO_CACHE)
+        address = self._under("metadata")
+        answer = self._get(address, what="metadata", headers=_NO_CACHE)
         if answer.status != HTTPStatus.OK:
-            raise _refusal(answer, "metadata")
-        capabilities = read_capabilities(answer.content)
+            raise _refusal(answer, str(address))
+        try:
+            capabilities = read_capabilities(answer.content)
+        except UnsupportedPeer as error:
+            raise UnsupportedPeer(f"{address}: {error}") from error
         self._capabilities = (self._clock(), capabilities)
         return capabilities
 

@@ -144,8 +144,12 @@ def restore_backup(source: Path, url: str, folder: Path, vault: Path, *, key: st
 
 
 def require_restored(folder: Path) -> None:
-    """Return unless a restore into this data folder was cut. Raises BadStore."""
-    if (folder / _UNFINISHED).exists():
+    """Return unless a restore into this data folder was cut. Raises BadStore, also where nobody may look."""
+    try:
+        unfinished = (folder / _UNFINISHED).exists()
+    except PermissionError as error:
+        raise BadStore(f"store.folder {folder} cannot be read: run this as the user of the service") from error
+    if unfinished:
         raise BadStore(f"a restore into {folder} was not finished: run it again")
 
 
@@ -177,7 +181,7 @@ def _copy_sqlite(database: Path, place: Path) -> None:
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
             verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
     except sqlite3.Error as error:
-        raise BadStore(f"the database at {database} cannot be copied: {type(error).__name__}") from error
+        raise BadStore(f"the database at {database} cannot be copied to {place.parent}: {error}") from error
     if verdict != "ok":
         raise BadStore(f"the database at {database} is damaged: this backup would be too")
 
@@ -238,7 +242,7 @@ def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise BadStore("store.url is not the address of a database") from error
+        raise BadStore("store.url is not the address of a database, as sqlite:///data/adjuvant.db") from error
     if parsed.drivername == "postgres":
         parsed = parsed.set(drivername="postgresql")
     if parsed.get_backend_name() not in {"sqlite", "postgresql"} or not parsed.database:

@@ -82,7 +82,7 @@ def open_existing_database(url: str) -> Engine:
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database and not Path(parsed.database).exists():
-        raise NoStore(f"no database at {parsed.database}: has the service ever run here?")
+        raise NoStore(f"no database at {parsed.database} (store.url): has the service ever run here?")
     return _connected(parsed, _check)
 
 
@@ -117,7 +117,7 @@ def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise BadStore("store.url is not the address of a database") from error
+        raise BadStore("store.url is not the address of a database, as sqlite:///data/adjuvant.db") from error
     if parsed.drivername in {"postgresql", "postgres"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "postgresql":
@@ -131,7 +131,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadStore(f"the folder {folder} cannot be made: {error.strerror}") from error
+        raise BadStore(f"store.folder {folder} cannot be made: {error.strerror}") from error
 
 
 def _make_private(database: Path) -> None:
@@ -307,7 +307,7 @@ def lock_file(path: Path, *, what: str) -> TextIO:
     try:
         file = path.open("a+")
     except OSError as error:
-        raise BadStore(f"{what} cannot be locked: {error.strerror}") from error
+        raise BadStore(f"{what} cannot be locked by {path.name}: {error.strerror}") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

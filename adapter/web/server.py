@@ -38,7 +38,7 @@ class WebServer:
         deadline = time.monotonic() + _START_SECONDS
         while not self._server.started:
             if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise BadSettings(f"web: cannot listen on {self._address}")
+                raise BadSettings(f"web.bind, web.port: cannot listen on {self._address}")
             time.sleep(0.01)
         return self
 

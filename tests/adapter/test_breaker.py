@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapter.breaker import CircuitBreaker, CircuitState
 from adapter.errors import AccessRefused, PeerDown, PeerTimeout, PeerUnavailable, Transient
@@ -58,6 +59,24 @@ def test_failures_in_a_row_open_the_circuit_and_a_success_starts_the_count_over(
     peer.breaker.admit()
     peer.breaker.failed(PeerTimeout("slow"))
     assert (peer.state, peer.rest()) == (CircuitState.OPEN, 30.0)
+
+
+@pytest.mark.fault("F-03")
+def test_why_a_peer_is_left_alone_is_told(peer: Peer) -> None:
+    """In the log once, and to everybody who waits. Breach: soon nobody saw that a name was not found."""
+    with capture_logs() as logs:
+        peer.fail()
+        with pytest.raises(PeerDown, match="PeerTimeout"):
+            peer.breaker.admit()
+        peer.fault = PeerUnavailable("host name not found")
+        for _ in range(2):
+            peer.now += 480.0
+            with pytest.raises(PeerDown, match="host name not found"):
+                peer.breaker.admit()
+        peer.fault = None
+        peer.now += 480.0
+        peer.breaker.admit()
+    assert [entry["event"] for entry in logs] == ["peer left alone", "peer answers again"]
 
 
 def test_after_the_rest_one_question_decides(peer: Peer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -59,6 +60,37 @@ def test_a_check_misses_the_ledger_of_the_case_files(settings: Settings, tmp_pat
     found = _finding(settings, "store")
     assert (found.passed, "holds 1 case files and the database knows no case" in found.detail) == (False, True)
     assert not (tmp_path / "adjuvant.db").exists()
+
+
+@pytest.mark.fault("F-16")
+def test_a_disk_without_room_for_images_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much is free and how much is needed, before the first start too. Breach: a full disk passed every check."""
+    assert _finding(settings, "disk").passed
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3 * 2**20))
+    found = _finding(settings, "disk")
+    assert (found.passed, "3 MiB free, 1024 MiB needed" in found.detail) == (False, True)
+
+
+@pytest.mark.fault("F-48")
+def test_a_site_folder_is_read_or_refused(settings: Settings, tmp_path: Path) -> None:
+    """Nothing a site wrote is passed over. Breach: with a mistyped folder every declaration of the site was missing."""
+    nowhere = _finding(_with(settings, policy={"site_folder": str(tmp_path / "nope")}), "mappings and rules")
+    assert (nowhere.passed, "policy.site_folder" in nowhere.detail) == (False, True)
+    (tmp_path / "rule.toml").touch()
+    misspelt = _finding(_with(settings, policy={"site_folder": str(tmp_path)}), "mappings and rules")
+    assert (misspelt.passed, "holds rule.toml" in misspelt.detail) == (False, True)
+
+
+def test_a_folder_that_nobody_here_may_read_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is not the service's user is told so. Breach: every command ended in a traceback."""
+
+    def forbidden(_path: Path, **_: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", forbidden)
+    found = _finding(settings, "store")
+    assert (found.passed, "run this as the user of the service" in found.detail) == (False, True)
 
 
 def test_a_cohort_of_nobody_is_no_cohort(settings: Settings) -> None:

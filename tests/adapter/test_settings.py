@@ -27,7 +27,9 @@ def test_the_example_is_a_configuration_that_works(tmp_path: Path) -> None:
         ({"fihr": {}}, "fihr: unknown key"),
         ({"fhir": {"base_url": "http://h/fhir", "pagesize": 3}}, "fhir.pagesize: unknown key"),
         ({"fhir": {}}, "fhir.base_url: missing"),
-        ({"fhir": {"base_url": "ftp://h"}}, "fhir.base_url"),
+        ({"fhir": {"base_url": "ftp://h"}}, "fhir.base_url: begins with http"),
+        ({"fhir": {"base_url": "http://h/fhir/"}}, "fhir.base_url: .* no final slash"),
+        ({"fhir": {"base_url": "http://me:secret@h/fhir"}}, "fhir.base_url: .* no user"),
         ({"fhir": {"base_url": "http://h/fhir", "time_zone": "Mars/Olympus"}}, "fhir.time_zone"),
         ({"cohort": {}}, "cohort: give exactly one"),
         ({"cohort": {"patients": ["Patient/a"], "group": "Group/b"}}, "cohort: give exactly one"),
@@ -56,7 +58,30 @@ def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.
     path = tmp_path / "site.toml"
     path.write_text(EXAMPLE)
     monkeypatch.setenv("ADJUVANT_FHIR__PAGE_SIZE", "77")
+    monkeypatch.setenv("ADJUVANT_COHORT__PATIENTS", '["Patient/a", "Patient/b"]')
     assert load_settings(path).fhir.page_size == 77
+    assert load_settings(path).cohort.patients == ("Patient/a", "Patient/b")
+
+
+@pytest.mark.fault("F-48")
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("ADJUVANT_STORE_FOLDER", "/x", "ADJUVANT_STORE_FOLDER: two underscores"),
+        ("ADJUVANT_FHIR__PAGE_SIZEE", "7", "fhir.page_sizee: unknown key"),
+        ("ADJUVANT_STROE__FOLDER", "/x", "stroe: unknown key"),
+        ("ADJUVANT_COHORT__PATIENTS", "[Patient/a]", "ADJUVANT_COHORT__PATIENTS begins as a list"),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str
+) -> None:
+    """Breach: with one underscore too few it was ignored, and the service ran on the other value."""
+    path = tmp_path / "site.toml"
+    path.write_text(EXAMPLE)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadSettings, match=complaint):
+        load_settings(path)
 
 
 @pytest.mark.fault("F-48")

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from adapter.dicom.ae import Archive, echo
 from adapter.dicom.limits import Limits
-from adapter.domain.ids import PatientId
+from adapter.domain.ids import AETitle, PatientId
 from adapter.domain.imaging import DicomPatient, SeriesRef
 from adapter.errors import (
     AccessRefused,
@@ -258,6 +259,16 @@ def test_nobody_listens(hospital: Build) -> None:
             there.pacs.echo()
     finally:
         there.archive.__enter__()
+
+
+@pytest.mark.fault("F-05")
+def test_a_name_that_is_not_found_is_an_archive_that_is_away() -> None:
+    """A short fault of the name service. Breach: a dead letter of everybody with images."""
+    archive = Archive(
+        host="pacs.invalid", port=104, ae_title=AETitle("PACS"), calling_ae_title=AETitle("OURS"), limits=HURRIED
+    )
+    with pytest.raises(PeerUnavailable, match=r"PACS at pacs\.invalid:104: "):
+        echo(archive)
 
 
 def test_threads_share_one_door(hospital: Build) -> None:
