@@ -39,6 +39,7 @@ from adapter.rooms import (
     wall_clock,
 )
 from adapter.settings import Settings
+from adapter.store.address import database_address, is_postgresql
 from adapter.store.database import Database, StoreLock
 from adapter.store.ledger import Ledger
 from adapter.store.rounds import RoundBook
@@ -91,7 +92,7 @@ class Service:
 
         monotonic: seconds of a clock that nobody sets; silence is measured by it.
         """
-        if role in {Role.WATCH, Role.WORK} and not settings.store.url.startswith("postgres"):
+        if role in {Role.WATCH, Role.WORK} and not is_postgresql(database_address(settings.store.url)):
             raise BadSettings(f"role {role} needs store.url on PostgreSQL: on SQLite one process does everything")
         self._settings = settings
         self._role = role

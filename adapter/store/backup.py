@@ -23,10 +23,11 @@ from typing import BinaryIO
 from psycopg import ProgrammingError
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo
-from sqlalchemy import URL, Connection, create_engine, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import URL, Connection, create_engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from adapter.errors import BadStore, StoreUnavailable
+from adapter.store.address import database_address
 from adapter.store.database import lock_file
 from adapter.store.tables import CaseRow, PatientRow
 from adapter.store.vault import case_file_paths, make_private_folder, sync_folder
@@ -72,7 +73,7 @@ def take_backup(url: str, vault: Path, destination: Path, *, key: str, at: datet
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of a backup that was cut
         partial.mkdir(parents=True, mode=_PRIVATE_FOLDER)
-        kind = _dump(_parsed(url), partial / _DATABASE)
+        kind = _dump(_address_with_database(url), partial / _DATABASE)
         files = {_DATABASE: _digest(partial / _DATABASE), **dict(_copy_case_files(vault, partial / _VAULT))}
         manifest = Manifest(format=_FORMAT, taken=at.isoformat(), database=kind, key=key, files=files)
         _write(partial / _MANIFEST, json.dumps(asdict(manifest), indent=1, sort_keys=True).encode())
@@ -107,7 +108,7 @@ def restore_backup(source: Path, url: str, folder: Path, vault: Path, *, key: st
     database in which nothing was ever asked counts as nothing. A restore that was cut can be repeated, and no service
     starts before. Raises BadStore naming what is in the way.
     """
-    manifest, target = read_manifest(source), _parsed(url)
+    manifest, target = read_manifest(source), _address_with_database(url)
     _check(source, manifest)
     if manifest.key != key:
         raise BadStore(f"{source} was sealed under another site key (fingerprint {manifest.key})")
@@ -224,7 +225,7 @@ def _connection(url: URL) -> tuple[str, str | None]:
 
     What the environment says is told as well: the program gets none but the password.
     """
-    _, named = url.set(drivername="postgresql+psycopg").get_dialect()().create_connect_args(url)
+    _, named = url.get_dialect()().create_connect_args(url)
     environment = {
         option.keyword.decode(): option.val.decode()
         for option in Conninfo.get_defaults()
@@ -238,16 +239,11 @@ def _connection(url: URL) -> tuple[str, str | None]:
         raise BadStore("store.url says something that PostgreSQL's programs do not know") from error
 
 
-def _parsed(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise BadStore("store.url is not the address of a database, as sqlite:///data/adjuvant.db") from error
-    if parsed.drivername == "postgres":
-        parsed = parsed.set(drivername="postgresql")
-    if parsed.get_backend_name() not in {"sqlite", "postgresql"} or not parsed.database:
+def _address_with_database(written: str) -> URL:
+    address = database_address(written)
+    if not address.database:
         raise BadStore("store.url names no database that can be backed up")
-    return parsed
+    return address
 
 
 # ---- what is there
@@ -337,7 +333,7 @@ def _tables(url: URL) -> list[str]:
 @contextlib.contextmanager
 def _looking(url: URL) -> Iterator[Connection]:
     """At PostgreSQL, without our patience and our tables."""
-    engine = create_engine(url.set(drivername="postgresql+psycopg"), hide_parameters=True)
+    engine = create_engine(url, hide_parameters=True)
     try:
         with engine.connect() as connection:
             yield connection

@@ -18,13 +18,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
 
 from adapter.errors import BadStore, NoStore, OldStore, StoreInUse, StoreUnavailable, StoreUnreachable
 from adapter.moments import Moment, reach
+from adapter.store.address import database_address, is_postgresql
 
 Database = Engine
 """An opened database."""
@@ -68,7 +69,7 @@ def open_database(url: str) -> Engine:
     Raises BadStore for a damaged file, the schema of a newer adjuvant, or a place that cannot be written,
     StoreUnreachable while PostgreSQL is down.
     """
-    parsed = _parsed(url)
+    parsed = _patient_address(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         _make_folder(Path(parsed.database).parent)
         _make_private(Path(parsed.database))
@@ -80,9 +81,9 @@ def open_existing_database(url: str) -> Engine:
 
     Raises NoStore where no service ever ran, OldStore before an upgrade's first start, BadStore as `open_database`.
     """
-    parsed = _parsed(url)
+    parsed = _patient_address(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database and not Path(parsed.database).exists():
-        raise NoStore(f"no database at {parsed.database} (store.url): has the service ever run here?")
+        raise NoStore(f"no database at {parsed.database}: has the service ever run here? (store.url)")
     return _connected(parsed, _check)
 
 
@@ -104,7 +105,7 @@ def _connected(parsed: URL, check: Callable[[Engine], None]) -> Engine:
 
 def _refusal(error: DatabaseError, url: URL) -> BadStore | StoreUnreachable:
     """Why a database does not open: where it is and the cause, never the driver's words, which may hold anything."""
-    if url.get_backend_name() == "postgresql":
+    if is_postgresql(url):
         said = str(error.orig)
         for words, kind, cause in _POSTGRESQL_REFUSALS:
             if re.search(words, said):
@@ -112,19 +113,10 @@ def _refusal(error: DatabaseError, url: URL) -> BadStore | StoreUnreachable:
     return BadStore(f"the database at {_address(url)} cannot be used ({type(error.orig).__name__})")
 
 
-def _parsed(url: str) -> URL:
-    """The address with the driver that is installed. Raises BadStore for another kind of database."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise BadStore("store.url is not the address of a database, as sqlite:///data/adjuvant.db") from error
-    if parsed.drivername in {"postgresql", "postgres"}:
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() == "postgresql":
-        return parsed.set(query={**_POSTGRESQL_PATIENCE, **parsed.query})
-    if parsed.get_backend_name() != "sqlite":
-        raise BadStore(f"store.url names {parsed.get_backend_name()}: SQLite and PostgreSQL are known")
-    return parsed
+def _patient_address(written: str) -> URL:
+    """With how long PostgreSQL is waited for, where the site does not say."""
+    address = database_address(written)
+    return address.set(query={**_POSTGRESQL_PATIENCE, **address.query}) if is_postgresql(address) else address
 
 
 def _make_folder(folder: Path) -> None:
