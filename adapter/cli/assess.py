@@ -14,7 +14,7 @@ import typer
 
 from adapter.cli.arguments import INCOMPLETE, AsJson, Config, patient_of
 from adapter.domain.ids import PatientId
-from adapter.domain.outcome import Case
+from adapter.domain.outcome import Case, Skipped
 from adapter.errors import BadSettings, StoreInUse, UnknownCase
 from adapter.pipeline.case_file import stored_bundle
 from adapter.pipeline.once import STEPS_TO_A_DECISION, STEPS_TO_DELIVERY, assess_once
@@ -28,6 +28,7 @@ from adapter.store.vault import create_site_key, make_private_folder
 from adapter.store.workers import WorkerRegister
 
 app = typer.Typer()
+_CUT = "assess-cut"
 _LONGEST_CASE_SECONDS, _LOOK_SECONDS = 600.0, 0.2
 
 
@@ -114,16 +115,19 @@ def _assessed_here(settings: Settings, patient_id: PatientId, landmark: datetime
         ledger = rooms.store.ledger
         if landmark:  # it stands in the past, and answers nothing that waits
             case = Case(patient_id=patient_id, revision=0)
-        else:
-            case = ledger.request(patient_id)
-            ledger.begin(case)
-        result, settled = assess_once(case, rooms.ports, landmark, STEPS_TO_DELIVERY, wait=_sleep)
+            result, settled = assess_once(case, rooms.ports, landmark, STEPS_TO_DELIVERY, wait=_sleep)
+            if settled is not None:
+                case = ledger.record_apart(patient_id, settled, result.case_file if result else None)
+            return _entry_of(ledger, case)
+        case = ledger.request(patient_id)
+        ledger.begin(case)
+        try:
+            result, settled = assess_once(case, rooms.ports, None, STEPS_TO_DELIVERY, wait=_sleep)
+        except BaseException:  # Ctrl-C too: what it answered still has to be seen
+            ledger.record_and_request(case, Skipped(reason=_CUT, detail="asked for again"))
+            raise
         if settled is not None:
-            case_file = result.case_file if result else None
-            if landmark:
-                case = ledger.record_apart(patient_id, settled, case_file)
-            else:
-                ledger.record(case, settled, case_file)
+            ledger.record(case, settled, result.case_file if result else None)
         return _entry_of(ledger, case)
 
 

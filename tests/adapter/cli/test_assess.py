@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,8 @@ from adapter.rooms import opened_ledger
 from adapter.sandbox.faults import FhirFaults
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.settings import load_settings
-from adapter.store.cases import DELIVERED, RUNNING, WAITING
+from adapter.store.cases import DELIVERED, RUNNING, SKIPPED, WAITING
+from adapter.store.ledger import Ledger
 from tests.fakes.command import run
 
 pytestmark = pytest.mark.real  # each command is a process of its own: too slow for the fast tests
@@ -87,21 +91,39 @@ def _require_same_numbers(hospital: SandboxHospital, name: str, dry: str, site: 
         assert set(re.findall(r"[\d.]+ %", words)) <= set(percents)
 
 
-def test_a_change_while_it_reads_is_another_case(site: Path, hospital: SandboxHospital) -> None:
-    """What is asked for meanwhile is looked at once more. Breach: `assess` settled it with what it had read before."""
-    patient = PatientId("patient-01")
+@pytest.fixture
+def reading(site: Path, hospital: SandboxHospital) -> Iterator[tuple[subprocess.Popen[bytes], Ledger]]:
+    """An `assess` that is in the middle of reading from a slow EHR, and the ledger it writes."""
     hospital.ehr.faults = FhirFaults(delay_seconds=0.5)
+    command = [sys.executable, "-m", "adapter", "assess", "patient-01", "--config", str(site)]
     try:
-        with ThreadPoolExecutor(1) as pool, opened_ledger(load_settings(site)) as ledger:
-            done = pool.submit(run, "assess", "patient-01", "--config", site)
-            while not any(entry.state == RUNNING for entry in ledger.list_cases(patient_id=patient)):
-                assert not done.done()
+        with opened_ledger(load_settings(site)) as ledger, subprocess.Popen(command) as process:
+            while not any(entry.state == RUNNING for entry in ledger.list_cases(patient_id=PatientId("patient-01"))):
+                assert process.poll() is None
                 time.sleep(0.05)
-            assert ledger.request(patient).case_id == "patient-01:2"
-            assert done.result().returncode == 0
-            assert [entry.state for entry in ledger.list_cases(patient_id=patient)] == [WAITING, DELIVERED]
+            yield process, ledger
     finally:
         hospital.ehr.faults = FhirFaults()
+
+
+def _states(ledger: Ledger) -> list[str]:
+    return [entry.state for entry in ledger.list_cases(patient_id=PatientId("patient-01"))]
+
+
+def test_a_change_while_it_reads_is_another_case(reading: tuple[subprocess.Popen[bytes], Ledger]) -> None:
+    """What is asked for meanwhile is looked at once more. Breach: `assess` settled it with what it had read before."""
+    process, ledger = reading
+    assert ledger.request(PatientId("patient-01")).case_id == "patient-01:2"
+    assert process.wait(60) == 0
+    assert _states(ledger) == [WAITING, DELIVERED]
+
+
+def test_what_it_was_about_to_answer_waits_on_when_it_is_cut(reading: tuple[subprocess.Popen[bytes], Ledger]) -> None:
+    """Ctrl-C. Breach: the case stood there as running, with nobody who ran it."""
+    process, ledger = reading
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert _states(ledger) == [WAITING, SKIPPED]
 
 
 def test_a_look_into_the_past_answers_nothing_that_waits(site: Path) -> None:
