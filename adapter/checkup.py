@@ -42,7 +42,7 @@ _NOT_TRIED = "not tried: whether the archive knows our AE title and port as a mo
 class Finding:
     """One line: what was tried, whether the service could do its job with it, and what was found.
 
-    unreachable: it failed because a peer cannot be reached, so it may pass later as it stands.
+    unreachable: it failed because a peer cannot be reached or our disk is full, so it may pass later as it stands.
     """
 
     what: str
@@ -69,7 +69,7 @@ def _tried(what: str, attempt: Callable[[], str]) -> Iterator[Finding]:
     try:
         yield Finding(what=what, passed=True, detail=attempt())
     except AdjuvantError as error:
-        unreachable = isinstance(error, UNREACHABLE_PEER)
+        unreachable = isinstance(error, (*UNREACHABLE_PEER, StoreUnavailable))
         yield Finding(what=what, passed=False, detail=f"{type(error).__name__}: {error}", unreachable=unreachable)
 
 

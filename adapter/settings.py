@@ -268,6 +268,8 @@ def _overridden(content: dict[str, object], environment: Mapping[str, str]) -> d
         if separator:
             present = merged.get(section, {})
             merged[section] = {**(present if isinstance(present, dict) else {}), key: _written(name, value)}
+        elif section in Settings.model_fields:
+            merged[section] = _written(name, value)
         elif section.partition("_")[0] in Settings.model_fields:
             raise BadSettings(f"{name}: two underscores stand between section and key")
     return merged

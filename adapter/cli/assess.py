@@ -28,7 +28,6 @@ from adapter.store.vault import create_site_key, make_private_folder
 from adapter.store.workers import WorkerRegister
 
 app = typer.Typer()
-_CUT = "assess-cut"
 _LONGEST_CASE_SECONDS, _LOOK_SECONDS = 600.0, 0.2
 
 
@@ -124,7 +123,7 @@ def _assessed_here(settings: Settings, patient_id: PatientId, landmark: datetime
         try:
             result, settled = assess_once(case, rooms.ports, None, STEPS_TO_DELIVERY, wait=_sleep)
         except BaseException:  # Ctrl-C too: what it answered still has to be seen
-            ledger.record_and_request(case, Skipped(reason=_CUT, detail="asked for again"))
+            ledger.record_and_request(case, Skipped(reason="assess-cut", detail="asked for again"))
             raise
         if settled is not None:
             ledger.record(case, settled, result.case_file if result else None)

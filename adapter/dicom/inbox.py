@@ -14,7 +14,7 @@ from adapter.dicom.instance import InstanceHeader, read_header, require_patient
 from adapter.dicom.limits import Limits
 from adapter.domain.ids import InstanceUid, PatientId
 from adapter.domain.imaging import DicomPatient, SeriesOnDisk, SeriesRef
-from adapter.errors import BadData, ConflictingInstance, Transient
+from adapter.errors import BadData, ConflictingInstance, StoreUnavailable, Transient
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -33,7 +33,7 @@ class Delivery:
         self._expected = frozenset(ref.instance_uids)
         self._stored: set[InstanceUid] = set()
         self.compressed_first = False
-        self._breaches: list[BadData] = []
+        self._breaches: list[BadData | StoreUnavailable] = []
         self._changed = threading.Condition()
         self._last_byte = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -76,8 +76,8 @@ class Delivery:
             self._stored.add(instance_uid)
             self._changed.notify_all()
 
-    def breach(self, error: BadData) -> None:
-        """Something came that makes the series unusable; the delivery is over."""
+    def breach(self, error: BadData | StoreUnavailable) -> None:
+        """Something came that makes the series unusable, or cannot be kept now; the delivery is over."""
         with self._changed:
             self._breaches.append(error)
             self._changed.notify_all()

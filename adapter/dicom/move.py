@@ -78,7 +78,8 @@ def retrieve(archive: Archive, delivery: Delivery, destination: str, deadline: f
     The series is asked for as a whole, then what is missing in lists of images, then image by image. After each round
     the wire must be quiet before the sets are compared. deadline: of time.monotonic().
     Raises SeriesIncomplete with the counts, what was wrong with an image that came (WrongPatient,
-    ConflictingInstance), AccessRefused, UnsupportedPeer, PeerUnavailable.
+    ConflictingInstance), StoreUnavailable where our disk has no room for it, AccessRefused, UnsupportedPeer,
+    PeerUnavailable.
     """
     limits = archive.limits
     for requests in _rounds(delivery, limits.rounds, limits.images_per_list):

@@ -78,8 +78,8 @@ class Pacs:
         owner: the EHR's patient whose case asks; what arrives lies under this name. After a Transient error, of ours
         or of the block, it stays, and the owner's next retrieval goes on with it, until `abandon`; however else the
         block ends, nothing of it stays. Raises SeriesIncomplete with the counts, WrongPatient,
-        ConflictingInstance, PeerUnavailable (also when the archive says the series is offline), PeerTimeout,
-        AccessRefused, UnsupportedPeer.
+        ConflictingInstance, StoreUnavailable (our disk is full), PeerUnavailable (also when the archive says the
+        series is offline), PeerTimeout, AccessRefused, UnsupportedPeer.
         """
         require_single_value(patient.patient_id)
         with self._inbox.folder_for(owner, patient, ref) as folder:

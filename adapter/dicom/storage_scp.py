@@ -32,7 +32,7 @@ from adapter.dicom.pixels import same_pixels
 from adapter.dicom.server import Listening
 from adapter.dicom.syntaxes import NATIVE, RECEIVED
 from adapter.domain.ids import AETitle
-from adapter.errors import BadData, ConflictingInstance, WrongPatient
+from adapter.errors import BadData, ConflictingInstance, StoreUnavailable, WrongPatient
 from adapter.moments import Moment, reach
 
 # what a CT, MR or PET series may hold; secondary captures are received so that they can be refused by name later
@@ -165,12 +165,15 @@ class StorageScp:
             delivery.breach(ConflictingInstance(f"instance {header.instance_uid} came with two contents"))
             return DUPLICATE_INSTANCE
         try:
-            if shutil.disk_usage(delivery.folder).free < self._limits.free_bytes + len(content):
+            free = shutil.disk_usage(delivery.folder).free
+            if free < self._limits.free_bytes + len(content):
+                delivery.breach(StoreUnavailable(f"no image is received: {free >> 20} MiB free on our disk"))
                 return OUT_OF_RESOURCES
             reach(Moment.IMAGE_ARRIVED)
             write_durably(path, content)
             reach(Moment.IMAGE_RENAMED)
-        except OSError:
+        except OSError as error:
+            delivery.breach(StoreUnavailable(f"an image cannot be written: {error.strerror}"))
             return OUT_OF_RESOURCES
         delivery.stored(header.instance_uid)
         return STORED

@@ -59,7 +59,8 @@ def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.
     path.write_text(EXAMPLE)
     monkeypatch.setenv("ADJUVANT_FHIR__PAGE_SIZE", "77")
     monkeypatch.setenv("ADJUVANT_COHORT__PATIENTS", '["Patient/a", "Patient/b"]')
-    assert load_settings(path).fhir.page_size == 77
+    monkeypatch.setenv("ADJUVANT_MODE", "demo")
+    assert (load_settings(path).fhir.page_size, load_settings(path).mode) == (77, OutputMode.DEMO)
     assert load_settings(path).cohort.patients == ("Patient/a", "Patient/b")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 
@@ -302,14 +303,17 @@ def test_the_wait_for_a_lying_archive_is_bounded(hospital: Build) -> None:
 
 
 @pytest.mark.fault("F-16")
-def test_a_full_disk_refuses_images(hospital: Build) -> None:
-    """Where the disk would get fuller than allowed, images are refused (A700) and the series is incomplete."""
-    limits = Limits(quiet_seconds=0.2, series_seconds=5, rounds=1, free_bytes=1 << 60)
-    there = hospital(limits=limits)
+def test_a_full_disk_is_ours_and_is_waited_for(hospital: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are refused (A700) and the archive is not blamed. Breach: the patient had no assessment."""
+    there = hospital()
     (ref,) = there.pacs.find_series(PATIENT)
-    with pytest.raises(SeriesIncomplete):
-        _retrieve(there, ref)
+    usage = shutil.disk_usage("/")
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+        with pytest.raises(StoreUnavailable, match="0 MiB free"):
+            _retrieve(there, ref)
     assert _files(there) == 0
+    assert _retrieve(there, ref) == 6
 
 
 def test_hurried_limits_are_what_the_tests_use() -> None:

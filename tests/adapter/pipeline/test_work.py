@@ -18,6 +18,7 @@ from sqlmodel import Session
 from structlog.testing import capture_logs
 
 from adapter import errors
+from adapter.cli import assess as assess_command
 from adapter.decision.policy import load_policy
 from adapter.dicom.ae import Archive
 from adapter.dicom.limits import Limits
@@ -580,7 +581,7 @@ def test_every_reason_is_explained() -> None:
     others = set(
         re.findall(
             r'(?:reason=|_GIVEN_UP, _MOST_LOOKS = )"([a-z-]+)"',
-            inspect.getsource(assess) + inspect.getsource(work_module),
+            inspect.getsource(assess) + inspect.getsource(work_module) + inspect.getsource(assess_command),
         )
     )
     reasons = named | others | {reason.value for reason in SkipReason}
