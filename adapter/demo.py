@@ -26,7 +26,8 @@ from adapter.sandbox.pacs import AE_TITLE
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
 from adapter.service import Service
 from adapter.settings import Settings, settings_from
-from adapter.store.ledger import DELIVERED, LedgerEntry
+from adapter.store.cases import DELIVERED
+from adapter.store.ledger import LedgerEntry
 from adapter.terminology import load_terminology
 from inference.artifact import simulated_bundle
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
@@ -13,11 +14,12 @@ from adapter.checkup import Finding
 from adapter.decision.show import PolicyRow
 from adapter.engine.queue import STEPS
 from adapter.pipeline.reconcile import Reconciliation
-from adapter.store.ledger import RUNNING, LedgerEntry
+from adapter.store.cases import DELIVERED, RUNNING, TERMINAL
+from adapter.store.ledger import LedgerEntry
 from adapter.store.workers import SignOfLife
 from adapter.web.ask import Readiness
 
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+out = Console(highlight=False, soft_wrap=True)  # a line is never cut: a terminal wraps it, a pipe gets it whole
 err = Console(stderr=True, highlight=False)
 
 
@@ -27,16 +29,27 @@ def print_json(content: Mapping[str, object]) -> None:
 
 
 def print_cases(entries: Iterable[LedgerEntry]) -> None:
-    """One line each: since when it is in its state, and why, or how far it has got."""
-    table = Table("case", "state", "since", "reason", "resources", box=None)
-    for entry in entries:
-        since = entry.settled or entry.started or entry.asked
-        when = since.strftime("%Y-%m-%d %H:%M:%SZ") if since else ""
-        table.add_row(entry.case_id, entry.state, when, _why(entry), "\n".join(entry.resources))
-    out.print(table)
+    """One line each, whole: since when it is in its state, and why, how far it has got, or which assessment it made."""
+    rows = [(entry.case_id, entry.state, _since(entry), _outcome(entry)) for entry in entries]
+    if not rows:
+        out.print("no case")
+        return
+    rows.insert(0, ("case", "state", "since", "assessment, or reason"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for *cells, outcome in rows:
+        aligned = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
+        out.print("  ".join([*aligned, outcome]).rstrip(), markup=False)
 
 
-def _why(entry: LedgerEntry) -> str:
+def _since(entry: LedgerEntry) -> str:
+    since = entry.settled or entry.started or entry.asked
+    return since.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ") if since else ""
+
+
+def _outcome(entry: LedgerEntry) -> str:
+    """The assessment's id, as `replay` takes it; where there is none, why, or how far it has got."""
+    if entry.state == DELIVERED:
+        return entry.assessment_id or ""
     if entry.state == RUNNING:
         deaths = f"; workers that died in it: {entry.crashes}" if entry.crashes else ""
         return f"{_step(entry) or 'to be gone on with'}{deaths}"
@@ -52,30 +65,32 @@ def report(entries: Iterable[LedgerEntry], seconds: float) -> dict[str, object]:
     """How many cases ended in which way, and each case; seconds: how long it took."""
     rows = [case_row(entry) for entry in entries]
     states = [row["state"] for row in rows]
-    ended = {
-        name: states.count(name.replace("_", "-")) for name in ("delivered", "abstained", "skipped", "dead_letter")
-    }
+    ended = {state: states.count(state) for state in TERMINAL}
     return {"settled": sum(ended.values()), **ended, "seconds": round(seconds, 2), "cases": rows}
 
 
 def case_row(entry: LedgerEntry) -> dict[str, object]:
-    """One case as it stands in every list."""
+    """One case with everything the ledger knows of it, in every list as alone. Times: ISO 8601, UTC."""
     return {
         "case": entry.case_id,
         "patient": entry.patient_id,
         "state": entry.state,
         "step": _step(entry),
         "reason": entry.reason,
+        "detail": entry.detail,
+        "assessment": entry.assessment_id,
         "resources": list(entry.resources),
+        "case_file": entry.case_file,
+        "asked": _utc(entry.asked),
+        "started": _utc(entry.started),
+        "ended": _utc(entry.settled),
+        "crashes": entry.crashes,
     }
 
 
-def case_in_full(entry: LedgerEntry) -> dict[str, object]:
-    """One case with everything the ledger knows of it."""
-    times = {"asked": entry.asked, "started": entry.started, "ended": entry.settled}
-    digest = {"assessment": entry.assessment_id, "case_file": entry.case_file}
-    told = {name: time and time.isoformat() for name, time in times.items()}
-    return {**case_row(entry), "detail": entry.detail, **digest, **told, "crashes": entry.crashes}
+def _utc(time: datetime | None) -> str | None:
+    """PostgreSQL answers in the offset of its session."""
+    return time.astimezone(UTC).isoformat() if time else None
 
 
 def finding_line(finding: Finding) -> str:
@@ -85,7 +100,20 @@ def finding_line(finding: Finding) -> str:
 
 def finding_row(finding: Finding) -> dict[str, object]:
     """The same for machines."""
-    return {"what": finding.what, "passed": finding.passed, "detail": finding.detail}
+    return {
+        "what": finding.what,
+        "passed": finding.passed,
+        "unreachable": finding.unreachable,
+        "detail": finding.detail,
+    }
+
+
+def findings_row(findings: Sequence[Finding]) -> dict[str, object]:
+    """A whole check for machines. passed: of every line."""
+    return {
+        "passed": all(finding.passed for finding in findings),
+        "checks": [finding_row(finding) for finding in findings],
+    }
 
 
 def readiness_lines(service: Readiness | None) -> list[str]:
@@ -111,7 +139,7 @@ def worker_line(worker: SignOfLife) -> str:
 
 def worker_row(worker: SignOfLife) -> dict[str, object]:
     """The same for machines."""
-    return {"executor": worker.executor_id, "place": worker.place, "seen": worker.seen.isoformat()}
+    return {"executor": worker.executor_id, "place": worker.place, "seen": _utc(worker.seen)}
 
 
 def reconciliation_lines(rounds: Sequence[Reconciliation]) -> list[str]:

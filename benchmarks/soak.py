@@ -27,7 +27,8 @@ from adapter.rooms import opened_ledger
 from adapter.sandbox.hospital import SandboxHospital, sandbox_policy
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
 from adapter.settings import load_settings
-from adapter.store.ledger import DEAD_LETTER, Ledger
+from adapter.store.cases import DEAD_LETTER
+from adapter.store.ledger import Ledger
 from adapter.terminology import load_terminology
 from benchmarks.rows import Row
 from tests.peers.process import free_port

@@ -41,8 +41,9 @@ from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
 from adapter.sandbox.playback import playback
 from adapter.service import Service
 from adapter.settings import settings_from
+from adapter.store.cases import DEAD_LETTER
 from adapter.store.database import open_database
-from adapter.store.ledger import DEAD_LETTER, Ledger
+from adapter.store.ledger import Ledger
 from adapter.store.workers import WorkerRegister
 from adapter.terminology import load_terminology
 from benchmarks.rows import Row, report

@@ -22,5 +22,5 @@ def patient_of(written: str) -> PatientId:
 
 
 def assessment_of(written: str) -> str:
-    """An id as people copy it: with or without `RiskAssessment/` and `ra-`."""
-    return written.removeprefix("RiskAssessment/").removeprefix("ra-")
+    """An id as people copy it: with or without `RiskAssessment/`, `ra-` and `/_history/1`."""
+    return written.removeprefix("RiskAssessment/").partition("/_history/")[0].removeprefix("ra-")

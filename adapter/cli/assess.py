@@ -22,8 +22,9 @@ from adapter.pipeline.work import as_json as outcome_as_json
 from adapter.printing import err, out, print_cases, print_json, report
 from adapter.rooms import Rooms, opened_database, opened_ledger
 from adapter.settings import Settings, load_settings
+from adapter.store.cases import DEAD_LETTER
 from adapter.store.database import StoreLock
-from adapter.store.ledger import DEAD_LETTER, Ledger, LedgerEntry
+from adapter.store.ledger import Ledger, LedgerEntry
 from adapter.store.vault import create_site_key, make_private_folder
 from adapter.store.workers import WorkerRegister
 

@@ -12,12 +12,12 @@ from adapter.domain.ids import PatientId
 from adapter.errors import BadSettings, StoreInUse, UnknownCase
 from adapter.fhir.cohort import PatientList
 from adapter.pipeline.retention import forget_patient
-from adapter.printing import case_in_full, case_row, out, print_cases, print_json
+from adapter.printing import case_row, out, print_cases, print_json
 from adapter.rooms import Absent, StoreRoom, build_cohort, opened_ledger
 from adapter.settings import Settings, load_settings
-from adapter.store.cases import STATES
+from adapter.store.cases import DEAD_LETTER, STATES
 from adapter.store.database import StoreLock
-from adapter.store.ledger import DEAD_LETTER, Ledger
+from adapter.store.ledger import Ledger
 from adapter.store.workers import WorkerRegister
 
 app = typer.Typer(no_args_is_help=True, help="What is waiting, running, settled, refused and why.")
@@ -25,10 +25,12 @@ app = typer.Typer(no_args_is_help=True, help="What is waiting, running, settled,
 
 @app.command("list")
 def cases_list(
+    *,
     config: Config,
     state: Annotated[str | None, typer.Option(help="Only cases in this state.")] = None,
     patient: Annotated[str | None, typer.Option(help="Only cases of this patient, every one.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Also dead letters after which there was another look.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many of them, the newest.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Cases, newest first; of dead letters those that wait for a person."""
@@ -40,9 +42,9 @@ def cases_list(
         else:
             entries = ledger.list_standing_cases(state=state)
     if as_json:
-        print_json({"cases": [case_row(entry) for entry in entries]})
+        print_json({"cases": [case_row(entry) for entry in entries[:limit]]})
     else:
-        print_cases(entries)
+        print_cases(entries[:limit])
 
 
 @app.command("show")
@@ -56,7 +58,7 @@ def cases_show(
         entry = ledger.find_case(case.removeprefix("Patient/"))
     if entry is None:
         raise UnknownCase(f"no case {case}: an id is patient:revision, as `cases list` shows it")
-    print_json(case_in_full(entry))
+    print_json(case_row(entry))
 
 
 @app.command("retry")
@@ -65,7 +67,7 @@ def cases_retry(
     patient: Annotated[str | None, typer.Argument(help="The patient's id.")] = None,
     state: Annotated[str | None, typer.Option(help="dead-letter: everybody whose newest case is one.")] = None,
 ) -> None:
-    """Ask for one more look at a patient, or at every dead letter; the running service takes it up within seconds."""
+    """Ask for one more look at a patient, or at every dead letter; the service looks after watch.quiet_seconds."""
     if (patient is None) == (state is None) or state not in {None, DEAD_LETTER}:
         raise BadSettings(f"name one patient, or give --state {DEAD_LETTER} for everybody whose newest case is one")
     settings = load_settings(config)

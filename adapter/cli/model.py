@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,14 @@ app = typer.Typer(no_args_is_help=True, help="The model registry.")
 _Data = Annotated[Path, typer.Option("--data", help="The folder of the research data: hancock/ and tcga_hnsc/.")]
 _Python = Annotated[Path | None, typer.Option("--python", help="Interpreter of the training environment.")]
 _Quick = Annotated[bool, typer.Option("--quick", help="Small fits, to see that it runs.")]
+
+
+class Dataset(StrEnum):
+    """The ways to write a table that `training.score` reads; nobody imports training, so a test compares them."""
+
+    HANCOCK = "hancock"
+    TCGA_HNSC = "tcga_hnsc"
+    RADCURE = "radcure"
 
 
 @app.command("list")
@@ -65,7 +74,9 @@ def model_train(
     *,
     out_folder: Annotated[Path, typer.Option("--out", help="The folder of the bundle to write.")],
     data: Annotated[Path | None, typer.Option(help="The folder of the research data.")] = None,
-    cohort: Annotated[Path | None, typer.Option(help="The site's own table (docs/site_cohort.md).")] = None,
+    cohort: Annotated[
+        Path | None, typer.Option(help="The site's own table, .csv or .parquet (columns: training/cohorts/site.py).")
+    ] = None,
     recalibrate: Annotated[bool, typer.Option("--recalibrate", help="With --cohort: keep the network.")] = False,
     bundle: Annotated[Path | None, typer.Option(help="With --cohort: the bundle to start from.")] = None,
     docs: Annotated[Path | None, typer.Option(help="Without --cohort: where evaluation.json is.")] = None,
@@ -102,7 +113,7 @@ def model_evaluate(
 
 @app.command("score")
 def model_score(
-    dataset: Annotated[str, typer.Option(help="How the tables are written: hancock, tcga_hnsc or radcure.")],
+    dataset: Annotated[Dataset, typer.Option(help="How the tables are written.")],
     data: Annotated[Path, typer.Option(help="The folder of the tables.")],
     out_file: Annotated[Path, typer.Option("--out", help="The CSV file to write, one row per patient.")],
     bundle: Annotated[Path | None, typer.Option(help="A bundle; the shipped one by default.")] = None,

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from adapter.cli.arguments import AsJson
+from adapter.decision.case import evaluate_features, summary
 from adapter.decision.policy import load_policy
-from adapter.decision.propose import evaluate_features, policy_table, summary
+from adapter.decision.show import policy_table
 from adapter.errors import BadSettings
 from adapter.fhir.delivery import OutputMode, load_delivery
 from adapter.fhir.policy_export import export_policy

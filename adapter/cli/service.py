@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -17,8 +18,9 @@ from adapter.checkup import check_site
 from adapter.cli.arguments import CONFIG_VARIABLE, DONE, INCOMPLETE, UNREACHABLE, AsJson, Config
 from adapter.cli.logs import quiet_logs
 from adapter.demo import SEED, TODAY, run_demo
-from adapter.errors import BadSettings
-from adapter.printing import err, finding_line, finding_row, out, print_cases, print_json, report
+from adapter.domain.ids import AETitle
+from adapter.errors import BadIdentifier, BadSettings
+from adapter.printing import err, finding_line, findings_row, out, print_cases, print_json, report
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.sandbox.patients import simulate_courses
 from adapter.service import Role, Service
@@ -26,6 +28,7 @@ from adapter.settings import EXAMPLE, load_settings
 from adapter.terminology import load_terminology
 
 app = typer.Typer()
+_LAST_PORT = 65535
 
 
 @app.command()
@@ -89,7 +92,7 @@ def check(
         if not as_json:
             out.print(finding_line(finding), markup=False)
     if as_json:
-        print_json({"checks": [finding_row(finding) for finding in findings]})
+        print_json(findings_row(findings))
     failed = [finding for finding in findings if not finding.passed]
     if failed:
         sys.exit(UNREACHABLE if all(finding.unreachable for finding in failed) else INCOMPLETE)
@@ -98,22 +101,40 @@ def check(
 @app.command()
 def sandbox(
     patients: Annotated[int, typer.Option(min=1, max=500)] = 12,
-    fhir_port: Annotated[int, typer.Option(help="0 for any free port.")] = 8080,
-    dicom_port: Annotated[int, typer.Option(help="0 for any free port.")] = 4242,
+    fhir_port: Annotated[int, typer.Option(min=0, max=_LAST_PORT, help="0 for any free port.")] = 8080,
+    dicom_port: Annotated[int, typer.Option(min=0, max=_LAST_PORT, help="0 for any free port.")] = 4242,
     destination: Annotated[str, typer.Option(help="Your move destination, AE_TITLE:PORT on this machine.")] = (
         "ADJUVANT:11112"
     ),
 ) -> None:
     """The pretend hospital alone, for integration work: simulated patients only, loopback only."""
+    title, port = _move_destination_of(destination)
     courses = simulate_courses(patients, seed=SEED, today=TODAY)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    title, _, port = destination.partition(":")
-    with SandboxHospital(courses, load_terminology(), fhir_port=fhir_port, dicom_port=dicom_port) as hospital:
-        hospital.archive.allow(title, "127.0.0.1", int(port))
+    with ExitStack() as open_hours:
+        hospital = SandboxHospital(courses, load_terminology(), fhir_port=fhir_port, dicom_port=dicom_port)
+        try:
+            open_hours.enter_context(hospital)
+        except OSError as error:
+            raise BadSettings(f"--fhir-port {fhir_port} cannot be had on 127.0.0.1: name another, or 0") from error
+        except BadSettings as error:
+            raise BadSettings(f"--dicom-port {dicom_port}: {error}") from error
+        hospital.archive.allow(title, "127.0.0.1", port)
         hospital.unfold()
         err.print(
             f"EHR  {hospital.ehr.base_url}\nPACS {hospital.archive.ae_title} at 127.0.0.1:{hospital.archive.port}"
         )
         stopping.wait()
+
+
+def _move_destination_of(written: str) -> tuple[AETitle, int]:
+    """`AE_TITLE:PORT`; a title may hold a colon itself. Raises typer.BadParameter."""
+    title, _, port = written.rpartition(":")
+    try:
+        if port.isdecimal() and 0 < int(port) <= _LAST_PORT:
+            return AETitle(title), int(port)
+    except BadIdentifier as error:
+        raise typer.BadParameter(str(error), param_hint="--destination") from error
+    raise typer.BadParameter(f"{written!r} is not AE_TITLE:PORT, such as ADJUVANT:11112", param_hint="--destination")

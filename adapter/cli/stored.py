@@ -22,7 +22,8 @@ from adapter.pipeline.replay import replayable
 from adapter.printing import err, out, print_json
 from adapter.rooms import Absent, StoreRoom
 from adapter.settings import load_settings
-from adapter.store.ledger import DELIVERED, Ledger
+from adapter.store.cases import DELIVERED
+from adapter.store.ledger import Ledger
 from adapter.store.vault import save_private
 
 app = typer.Typer()
@@ -30,7 +31,9 @@ app = typer.Typer()
 
 @app.command()
 def replay(
-    assessment: Annotated[str, typer.Argument(help="The assessment id, with or without ra- or RiskAssessment/.")],
+    assessment: Annotated[
+        str, typer.Argument(help="The assessment id or reference, as `cases list` shows it or the EHR.")
+    ],
     config: Config,
     as_json: AsJson = False,
 ) -> None:
@@ -51,7 +54,9 @@ def replay(
 
 @app.command()
 def page(
-    assessment: Annotated[str, typer.Argument(help="The assessment id, with or without ra- or RiskAssessment/.")],
+    assessment: Annotated[
+        str, typer.Argument(help="The assessment id or reference, as `cases list` shows it or the EHR.")
+    ],
     config: Config,
     save: Annotated[Path, typer.Option("--out", help="The file to write: .html or .pdf.")],
 ) -> None:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adapter.decision.case import evaluate_features, summary
 from adapter.decision.findings import assumed, findings_at
 from adapter.decision.follow_up import schedule
 from adapter.decision.gates import ModelSupport, walk_gates
 from adapter.decision.policy import Policy
 from adapter.decision.regimen import regimens_of
-from adapter.decision.show import policy_table
 from adapter.decision.verdicts import Decision, decide
 from adapter.domain.ids import ResourceVersion
 from adapter.domain.period import Period
@@ -21,8 +19,6 @@ from adapter.domain.plan import ActionVerdict, CarePlanProposal, RiskGroup, Rule
 from adapter.domain.risk import RiskForecast
 from adapter.domain.timeline import Timeline
 from adapter.domain.tristate import TriState
-
-__all__ = ["ASSUMED", "Decision", "decide", "evaluate_features", "policy_table", "propose", "summary"]
 
 ASSUMED = "ASSUMED-"  # how the code of a reason begins for which nothing is on record
 

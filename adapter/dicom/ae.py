@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,6 +94,14 @@ def associated(archive: Archive, *sop_classes: str, answer_seconds: float) -> It
         if association.is_established:
             association.release()
         sockets.close()
+
+
+def hang_up(association: Association) -> None:
+    """End it as a lost connection does: who waits for an answer is told at once; pynetdicom's `abort` does not."""
+    transport: Any = association.dul.socket
+    if transport is not None and transport.socket is not None:
+        with suppress(OSError):  # it is gone already
+            transport.socket.shutdown(socket.SHUT_RDWR)
 
 
 class _ClosedWhenRefused(ssl.SSLSocket):

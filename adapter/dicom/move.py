@@ -7,25 +7,30 @@ UIDs against the listed set decides.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
 from pydicom.dataset import Dataset
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from adapter.dicom.ae import Archive, associated
+from adapter.dicom.ae import Archive, associated, hang_up
 from adapter.dicom.find import require_in_reach
 from adapter.dicom.inbox import Delivery
 from adapter.domain.ids import InstanceUid
 from adapter.domain.imaging import SeriesRef
 from adapter.errors import AccessRefused, SeriesIncomplete, UnsupportedPeer
 from adapter.moments import Moment, reach
+
+_HANDED_OVER_SECONDS = 5.0  # an answer that arrived is in our hands long before, on the slowest machine too
 
 
 class MoveHandling(Enum):
@@ -146,10 +151,35 @@ def _ask(archive: Archive, delivery: Delivery, requests: Sequence[Dataset], dest
 def _move(association: Association, request: Dataset, destination: str) -> MoveHandling:
     """Send one C-MOVE and read its responses to the final one."""
     handling = OTHER_STATUS
-    for status, _ in association.send_c_move(request, destination, StudyRootQueryRetrieveInformationModelMove):
-        reach(Moment.MOVE_REQUESTED)
-        handling = handling_of(getattr(status, "Status", None))
+    with _lost_answer_noticed(association):
+        for status, _ in association.send_c_move(request, destination, StudyRootQueryRetrieveInformationModelMove):
+            reach(Moment.MOVE_REQUESTED)
+            handling = handling_of(getattr(status, "Status", None))
     return handling
+
+
+@contextmanager
+def _lost_answer_noticed(association: Association) -> Iterator[None]:
+    """Hang up where a final answer arrives and the block does not end.
+
+    The thread that pynetdicom keeps for each association now and then takes an answer away and drops it (pynetdicom
+    issue 875). The block would wait out the silence that is granted to an archive, and every other series with it.
+    """
+    waiting: list[threading.Timer] = []
+
+    def arrived(event: evt.Event) -> None:
+        if handling_of(getattr(event.message.command_set, "Status", None)) is not MoveHandling.GO_ON:
+            waiting.append(threading.Timer(_HANDED_OVER_SECONDS, hang_up, [association]))
+            waiting[-1].start()
+
+    association.bind(evt.EVT_DIMSE_RECV, arrived)
+    try:
+        yield
+    finally:
+        association.unbind(evt.EVT_DIMSE_RECV, arrived)
+        for timer in waiting:
+            timer.cancel()
+            timer.join()  # one that hangs up just now: nobody may go on with the association
 
 
 def _require_possible(handling: MoveHandling, archive: Archive, destination: str) -> None:

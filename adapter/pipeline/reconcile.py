@@ -25,7 +25,8 @@ from adapter.fhir.fetch import fetch_record
 from adapter.fhir.lost import is_lost
 from adapter.pipeline.case_file import CaseFile, unseal
 from adapter.pipeline.ports import CaseFiles
-from adapter.store.ledger import DEAD_LETTER, DELIVERED, Ledger, LedgerEntry
+from adapter.store.cases import DEAD_LETTER, DELIVERED
+from adapter.store.ledger import Ledger, LedgerEntry
 from adapter.store.rounds import ASKED, Round, RoundBook
 from adapter.store.watermark import WatermarkStore
 

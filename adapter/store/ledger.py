@@ -14,12 +14,8 @@ from sqlmodel import col, select
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, Settled
 from adapter.store.cases import (
-    ABSTAINED,
     DEAD_LETTER,
-    DELIVERED,
     OPEN,
-    RUNNING,
-    SKIPPED,
     STATES,
     TERMINAL,
     WAITING,
@@ -32,18 +28,6 @@ from adapter.store.cases import (
 )
 from adapter.store.database import store_session
 from adapter.store.tables import AwareTime, CaseRow, PatientRow
-
-__all__ = [
-    "ABSTAINED",
-    "DEAD_LETTER",
-    "DELIVERED",
-    "RUNNING",
-    "SKIPPED",
-    "TERMINAL",
-    "WAITING",
-    "Ledger",
-    "LedgerEntry",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

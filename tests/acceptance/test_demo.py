@@ -25,7 +25,7 @@ def test_every_simulated_patient_settles() -> None:
     reasons = {case["patient"]: case["reason"] for case in report["cases"]}
     assert reasons["patient-12"] == "series-incomplete"
     assert reasons["patient-08"] == "no-head-and-neck-squamous-cell-carcinoma"
-    assert report["dead_letter"] == 0
+    assert report["dead-letter"] == 0
     delivered = [case for case in report["cases"] if case["state"] == "delivered"]
     assert all(set(_ALWAYS) <= {name.partition("/")[0] for name in case["resources"]} for case in delivered)
     assert not any(case["resources"] for case in report["cases"] if case not in delivered)

@@ -12,7 +12,8 @@ from adapter.domain.ids import PatientId
 from adapter.domain.risk import SkipReason
 from adapter.service import Service
 from adapter.settings import Settings, settings_from
-from adapter.store.ledger import SKIPPED, LedgerEntry
+from adapter.store.cases import SKIPPED
+from adapter.store.ledger import LedgerEntry
 from tests.peers.hapi import Hapi
 
 BUNDLES = 7

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from adapter.fhir.fingerprint import superseded_by
-from adapter.store.ledger import ABSTAINED, DEAD_LETTER, LedgerEntry
+from adapter.store.cases import ABSTAINED, DEAD_LETTER
+from adapter.store.ledger import LedgerEntry
 from tests.faults.hospitals import Ehr, Written
 
 Json = Mapping[str, Any]

@@ -15,7 +15,8 @@ from adapter.pipeline.once import STEPS_TO_DELIVERY, assess_once
 from adapter.rooms import Rooms
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.sandbox.patients import CourseKind, simulate_course
-from adapter.store.ledger import ABSTAINED, DEAD_LETTER, LedgerEntry
+from adapter.store.cases import ABSTAINED, DEAD_LETTER
+from adapter.store.ledger import LedgerEntry
 from adapter.terminology import load_terminology
 from tests.faults.hospitals import PretendHospital, Written
 from tests.faults.judge import Verdict, judge

@@ -1,4 +1,4 @@
-"""A hospital's own cohort: one flat table, a row per patient, in the contract's words and units (docs/site_cohort.md).
+"""A hospital's own cohort: one flat table, a row per patient, in the contract's words and units.
 
 The columns are the contract's features, so that what the table can say is what the model can read. Anything else is
 refused by column and patient: a misspelt column or a unit mistaken would otherwise train a model that is quietly wrong.

@@ -67,3 +67,14 @@ def test_a_state_that_no_case_has_is_refused(site: Path) -> None:
     done = run("cases", "list", "--state", "deadletter", "--config", site)
     assert done.returncode == 2
     assert "dead-letter" in done.stderr
+
+
+def test_a_list_may_be_limited_to_the_newest(site: Path) -> None:
+    """`--limit 2` of three revisions: the last two; where nothing is found it says so."""
+    ended = Skipped(reason="deceased", detail="")
+    with opened_ledger(load_settings(site)) as ledger:
+        for _ in range(3):
+            ledger.record(ledger.request(PatientId("p1")), ended)
+    newest = json.loads(run("cases", "list", "--limit", "2", "--config", site, "--json").stdout)
+    assert [case["case"] for case in newest["cases"]] == ["p1:3", "p1:2"]
+    assert run("cases", "list", "--state", "waiting", "--config", site).stdout == "no case\n"

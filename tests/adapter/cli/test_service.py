@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ def test_check_says_what_works(site: Path) -> None:
     """Every line ok, exit 0; with a closed EHR port FAIL names it, the other lines still come, exit 3."""
     good = run("check", "--config", site)
     assert good.returncode == 0, good.stdout + good.stderr
-    assert good.stdout.count("ok  ") == 8
+    assert good.stdout.count("ok  ") == 9
     broken = site.with_name("broken.toml")
     broken.write_text(site.read_text().replace("base_url = ", 'base_url = "http://127.0.0.1:9/fhir" #', 1))
     bad = run("check", "--config", broken)
@@ -75,6 +76,25 @@ def test_the_service_runs_until_it_is_asked_to_stop(site: Path, hospital: Sandbo
     assert service.returncode == 0, errors
     assert time.monotonic() - asked < 10
     assert "Simulated" not in errors  # no name of any patient in a log
+
+
+@pytest.mark.parametrize("option", ["--fhir-port", "--dicom-port"])
+def test_a_sandbox_whose_port_is_taken_says_which(option: str) -> None:
+    """One sentence with port and option, exit 2. Breach: the traceback `OSError: could not bind`."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ports = {"--fhir-port": "0", "--dicom-port": "0", option: port}
+        refused = run("sandbox", "--patients", "1", *(word for pair in ports.items() for word in pair))
+    assert (refused.returncode, "Traceback" in refused.stderr) == (2, False), refused.stderr
+    assert f"{option} {port}" in refused.stderr
+
+
+@pytest.mark.parametrize("destination", ["ADJUVANT", "ADJUVANT:x", "ADJUVANT:0", "ADJUVANT:70000", ":11112"])
+def test_a_move_destination_has_a_title_and_a_port(destination: str) -> None:
+    """One sentence with the option, exit 2. Breach: a traceback of `int('')`."""
+    refused = run("sandbox", "--patients", "1", "--fhir-port", "0", "--dicom-port", "0", "--destination", destination)
+    assert (refused.returncode, "Traceback" in refused.stderr) == (2, False), refused.stderr
+    assert "--destination" in refused.stderr
 
 
 def _delivered(site: Path) -> int:

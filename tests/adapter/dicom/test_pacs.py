@@ -5,9 +5,13 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_primitives import C_MOVE
 
+from adapter.dicom import move
 from adapter.dicom.ae import Archive, echo
 from adapter.dicom.limits import Limits
 from adapter.domain.ids import AETitle, PatientId
@@ -158,6 +162,25 @@ def test_half_a_series_is_an_error_with_the_numbers(hospital: Build, faults: Pac
     with pytest.raises(SeriesIncomplete) as caught:
         _retrieve(there, ref)
     assert (caught.value.expected, caught.value.missing) == (6, missing)
+
+
+@pytest.mark.fault("F-07")
+def test_a_final_answer_lost_on_our_side_is_not_waited_for(hospital: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pynetdicom's own thread drops it (issue 875). Breach: five minutes in which no series of anybody came."""
+    monkeypatch.setattr(move, "_HANDED_OVER_SECONDS", 0.2)
+    handed_over, dropped = DIMSEServiceProvider.get_msg, iter([True])
+
+    def robbed(provider: DIMSEServiceProvider, block: bool = False) -> Any:  # noqa: ANN401 (pynetdicom's)
+        context, message = handed_over(provider, block)
+        final = isinstance(message, C_MOVE) and message.Status not in {None, 0xFF00}
+        return handed_over(provider, block) if final and next(dropped, False) else (context, message)
+
+    monkeypatch.setattr(DIMSEServiceProvider, "get_msg", robbed)
+    there = hospital(PacsFaults(moves_cut=1), limits=Limits(quiet_seconds=0.2, series_seconds=20, free_bytes=0))
+    (ref,) = there.pacs.find_series(PATIENT)
+    assert _retrieve(there, ref) == 6
+    assert next(dropped, None) is None
+    assert there.archive.moves == ["SERIES", "IMAGE"]
 
 
 @pytest.mark.fault("F-09")
