@@ -96,6 +96,8 @@ def reading(site: Path, hospital: SandboxHospital) -> Iterator[tuple[subprocess.
     """An `assess` that is in the middle of reading from a slow EHR, and the ledger it writes."""
     hospital.ehr.faults = FhirFaults(delay_seconds=0.5)
     command = [sys.executable, "-m", "adapter", "assess", "patient-01", "--config", str(site)]
+    # whoever is started in the background ignores Ctrl-C, and so would what it starts
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with opened_ledger(load_settings(site)) as ledger, subprocess.Popen(command) as process:
             while not any(entry.state == RUNNING for entry in ledger.list_cases(patient_id=PatientId("patient-01"))):
@@ -103,6 +105,7 @@ def reading(site: Path, hospital: SandboxHospital) -> Iterator[tuple[subprocess.
                 time.sleep(0.05)
             yield process, ledger
     finally:
+        signal.signal(signal.SIGINT, before)
         hospital.ehr.faults = FhirFaults()
 
 
