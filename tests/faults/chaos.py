@@ -7,7 +7,8 @@ The run is cut into schedules, each on a fresh hospital and a fresh store. The s
 (SQLite with one worker, PostgreSQL with two), whether the EHR has transactions and who names what is written, and every
 fault. A cycle is one death of a worker: SIGKILL at a named moment, at any moment, or while it idles. With `--faults
 many` a worker may also be asked to stop, or be paused and woken, and one to three other faults happen beside it
-(tests/faults/trouble.py). Ends with one line; exit 1 where a law broke, with the command that repeats that schedule.
+(tests/faults/trouble.py). Ends with one line; exit 1 where a law broke, with the command that repeats that
+schedule, and its workers' logs in .results/chaos.
 The same seed gives the same plan; what the scheduler of the machine does between two moments is not repeated.
 """
 
@@ -17,6 +18,7 @@ import argparse
 import itertools
 import json
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -72,6 +74,7 @@ _ENOUGH_CYCLES = 100  # that every moment has its turn
 _TODAY = datetime(2026, 1, 1, tzinfo=UTC)
 _LONGEST_CYCLE, _QUIET, _LOOK = 40.0, 1.5, 0.1  # seconds
 _LONGEST_END = 300.0
+_LOGS = Path(".results/chaos")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -398,7 +401,18 @@ def _judged(schedule: Schedule, peers: Peers, tell: Callable[[str], None]) -> Ve
             postgresql = start_postgresql(logs)
             stack.callback(postgresql.stop)
             peers = replace(peers, postgresql=postgresql)
-        return run_schedule(schedule, peers, folder, tell)
+        verdict = run_schedule(schedule, peers, folder, tell)
+        if verdict.breaches:
+            _keep_logs(schedule, folder)
+        return verdict
+
+
+def _keep_logs(schedule: Schedule, folder: Path) -> None:
+    """Of all its workers: the scheduler of the machine is not repeated, so nothing else may tell what happened."""
+    kept = _LOGS / schedule.name.replace(":", "-")
+    kept.mkdir(parents=True, exist_ok=True)
+    for log in folder.glob("*.log"):
+        shutil.copy(log, kept)
 
 
 def main() -> None:
