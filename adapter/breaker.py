@@ -103,6 +103,7 @@ class CircuitBreaker:
             if self._state is CircuitState.CLOSED and self._in_a_row >= self._limit:
                 self._why = type(error).__name__
                 self._open()
+                structlog.get_logger().warning("peer left alone", peer=self._peer, error=self._why)
 
     def succeeded(self) -> None:
         """Note that the peer did what it was asked, or refused it: the counts start over."""
@@ -116,8 +117,6 @@ class CircuitBreaker:
             return CircuitReport(peer=self._peer, state=self._state, failures=tuple(sorted(self._counted.items())))
 
     def _open(self) -> None:
-        if self._openings == 0:
-            structlog.get_logger().warning("peer left alone", peer=self._peer, error=self._why)
         self._state = CircuitState.OPEN
         self._rest_ends = self._clock() + self._rest_seconds * 2 ** min(self._openings, _DOUBLINGS)
         self._openings += 1

@@ -35,9 +35,7 @@ class Listening:
                 address, ssl_context=tls, evt_handlers=list(handlers), server_class=_bounded(limits)
             )
         except OSError as error:
-            raise BadSettings(
-                f"dicom.bind, dicom.port: cannot listen on {address[0]}:{address[1]}: {error.strerror}"
-            ) from error
+            raise BadSettings(f"cannot listen on {address[0]}:{address[1]}: {error.strerror}") from error
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_SECONDS,), name="dicom-server", daemon=True
         )

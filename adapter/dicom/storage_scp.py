@@ -32,7 +32,7 @@ from adapter.dicom.pixels import same_pixels
 from adapter.dicom.server import Listening
 from adapter.dicom.syntaxes import NATIVE, RECEIVED
 from adapter.domain.ids import AETitle
-from adapter.errors import BadData, ConflictingInstance, StoreUnavailable, WrongPatient
+from adapter.errors import BadData, BadSettings, ConflictingInstance, StoreUnavailable, WrongPatient
 from adapter.moments import Moment, reach
 
 # what a CT, MR or PET series may hold; secondary captures are received so that they can be refused by name later
@@ -102,7 +102,10 @@ class StorageScp:
             (evt.EVT_CONN_CLOSE, self._closed),
         )
         address = self._listener.bind, self._listener.port
-        self._listening = Listening(entity, address, handlers, self._limits, self._listener.tls)
+        try:
+            self._listening = Listening(entity, address, handlers, self._limits, self._listener.tls)
+        except BadSettings as error:
+            raise BadSettings(f"dicom.bind, dicom.port: {error}") from error
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -32,7 +32,7 @@ def sandbox_policy() -> Path:
 class SandboxHospital:
     """A context manager. The hospital's clock stands at the last thing it learned, so its times are the patients' own.
 
-    reveals: everything that will ever be learned; `unfold` lets the hospital learn it.
+    `unfold` lets the hospital learn what comes next.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class SandboxHospital:
     ) -> None:
         """Ports: 0 for any free one. order: in which it learns what lies in order of time."""
         self._now = _BEFORE_EVERYTHING
-        self.reveals = tuple(order(playback(courses, terminology)))
+        self._reveals = tuple(order(playback(courses, terminology)))
         self._learned = 0
         self.courses = tuple(courses)
         self.ehr = FhirServer(lambda: self._now, port=fhir_port)
@@ -78,7 +78,7 @@ class SandboxHospital:
     @property
     def to_come(self) -> int:
         """How many events the hospital has not learned yet."""
-        return len(self.reveals) - self._learned
+        return len(self._reveals) - self._learned
 
     @property
     def unfolded(self) -> bool:
@@ -87,8 +87,8 @@ class SandboxHospital:
 
     def unfold(self, count: int | None = None) -> tuple[Reveal, ...]:
         """Learn the next events, all of them when None; returns what was learned."""
-        end = len(self.reveals) if count is None else self._learned + count
-        coming = self.reveals[self._learned : end]
+        end = len(self._reveals) if count is None else self._learned + count
+        coming = self._reveals[self._learned : end]
         for reveal in coming:
             self._now = max(self._now, reveal.time)
             for resource in reveal.resources:

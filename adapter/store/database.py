@@ -69,7 +69,7 @@ def open_database(url: str) -> Engine:
     Raises BadStore for a damaged file, the schema of a newer adjuvant, or a place that cannot be written,
     StoreUnreachable while PostgreSQL is down.
     """
-    parsed = _patient_address(url)
+    parsed = _address_with_patience(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         _make_folder(Path(parsed.database).parent)
         _make_private(Path(parsed.database))
@@ -81,7 +81,7 @@ def open_existing_database(url: str) -> Engine:
 
     Raises NoStore where no service ever ran, OldStore before an upgrade's first start, BadStore as `open_database`.
     """
-    parsed = _patient_address(url)
+    parsed = _address_with_patience(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database and not Path(parsed.database).exists():
         raise NoStore(f"no database at {parsed.database}: has the service ever run here? (store.url)")
     return _connected(parsed, _check)
@@ -113,7 +113,7 @@ def _refusal(error: DatabaseError, url: URL) -> BadStore | StoreUnreachable:
     return BadStore(f"the database at {_address(url)} cannot be used ({type(error.orig).__name__})")
 
 
-def _patient_address(written: str) -> URL:
+def _address_with_patience(written: str) -> URL:
     """With how long PostgreSQL is waited for, where the site does not say."""
     address = database_address(written)
     return address.set(query={**_POSTGRESQL_PATIENCE, **address.query}) if is_postgresql(address) else address

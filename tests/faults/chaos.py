@@ -233,7 +233,7 @@ def _news(hospital: Hospital, settings: Settings, draw: random.Random, *, left: 
     from the feed or never.
     """
     if first:
-        hospital.unfold_until_every_patient_is_known()
+        hospital.unfold(len(hospital.patients))  # their beginnings, which come first
         return
     share = hospital.to_come // left
     hospital.unfold(hospital.to_come if left == 1 else draw.randint(min(1, share), max(1, 2 * share - 1)))

@@ -69,9 +69,6 @@ class Hospital(Ehr, Protocol):
     def unfold(self, count: int) -> None:
         """Learn the next events."""
 
-    def unfold_until_every_patient_is_known(self) -> None:
-        """Learn until each course has begun."""
-
 
 class PretendHospital:
     """The sandbox."""
@@ -105,10 +102,6 @@ class PretendHospital:
         """As the sandbox does."""
         self.sandbox.unfold(count)
 
-    def unfold_until_every_patient_is_known(self) -> None:
-        """As the sandbox does."""
-        self.sandbox.unfold_until_every_patient_is_known()
-
     def resource(self, reference: str) -> Mapping[str, Any] | None:
         """From memory."""
         return self.sandbox.resource(reference)
@@ -133,8 +126,7 @@ class RealHospital:
         """sandbox: its courses are played back, and its images are stored in Orthanc."""
         self._orthanc = orthanc
         self._http = httpx.Client(base_url=hapi.base_url, timeout=60)
-        self._reveals = sandbox.reveals
-        self._learned = 0
+        self._sandbox = sandbox
         self.base_url = hapi.base_url
         self.dicom_host, self.dicom_port = orthanc.host, orthanc.dicom_port
         self.dicom_ae_title, self.dicom_bind = orthanc.ae_title, orthanc.our_address
@@ -158,27 +150,18 @@ class RealHospital:
 
     @property
     def to_come(self) -> int:
-        """Of the courses."""
-        return len(self._reveals) - self._learned
+        """As the sandbox says."""
+        return self._sandbox.to_come
 
     def unfold(self, count: int) -> None:
         """One transaction an event."""
-        coming = self._reveals[self._learned : self._learned + count]
-        for reveal in coming:
+        for reveal in self._sandbox.unfold(count):
             entries = [
                 {"resource": dict(one), "request": {"method": "PUT", "url": f"{one['resourceType']}/{one['id']}"}}
                 for one in reveal.resources
             ]
             bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
             self._http.post("", json=bundle).raise_for_status()
-        self._learned += len(coming)
-
-    def unfold_until_every_patient_is_known(self) -> None:
-        """Learn until each course has begun."""
-        missing = set(self.patients)
-        while missing and self.to_come:
-            missing -= {self._reveals[self._learned].patient_id}
-            self.unfold(1)
 
     def resource(self, reference: str) -> Mapping[str, Any] | None:
         """Read over HTTP."""

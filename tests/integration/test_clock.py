@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
 from adapter.terminology import load_terminology
+from tests.fakes.waiting import wait_until
 from tests.faults.trouble import set_clock, stepped_clock
 from tests.peers.process import free_port
 
@@ -36,13 +36,6 @@ poll_seconds = 1
 [web]
 port = {port}
 """
-
-
-def _until(holds: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def _is_ready(port: int) -> bool:
@@ -71,13 +64,13 @@ def test_a_service_polls_on_whatever_the_clock_does(tmp_path: Path) -> None:
             env={**os.environ, **environment},
         )
         try:
-            _until(lambda: _is_ready(port), 120)
+            wait_until(lambda: _is_ready(port), 120)
             for offset in (-_HOUR, _HOUR, -_YEAR, _YEAR, 0):
                 set_clock(clock_file, offset)
                 time.sleep(2.5)  # a poll that was due in any case is over
                 seen = hospital.ehr.requests
-                _until(lambda seen=seen: hospital.ehr.requests > seen, 10)  # type: ignore[misc]  # mypy: bound now
-                _until(lambda: _is_ready(port), 10)
+                wait_until(lambda seen=seen: hospital.ehr.requests > seen, 10)  # type: ignore[misc]  # mypy: bound now
+                wait_until(lambda: _is_ready(port), 10)
         finally:
             service.send_signal(signal.SIGTERM)
             code = service.wait(60)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,12 @@ from sqlalchemy import Engine, create_engine, text
 from adapter.errors import StoreUnavailable
 from adapter.store.database import open_database, store_session
 from adapter.store.workers import WorkerRegister
+from tests.fakes.waiting import wait_until
 from tests.faults.proxy import Manner, TcpProxy
 from tests.peers.postgresql import Postgresql
 
 pytestmark = pytest.mark.timeout(600)  # workers are waited for until they are silent, on a machine that may be loaded
+_LONGEST_SECONDS = 180
 _ROOT = Path(__file__).parents[2]
 _PATIENTS = 6
 _WHOLE = ("skipped", "gather retrieve decide deliver")
@@ -98,19 +100,12 @@ def site(tmp_path: Path, postgresql: Postgresql) -> Iterator[Site]:
     opened.close()
 
 
-def _wait_until(holds: Callable[[], bool], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def _two_at_work(site: Site, trouble: str = "") -> tuple[subprocess.Popen[str], subprocess.Popen[str]]:
     """The second joins when the first has asked for the patients: else it would ask for revisions of its own."""
     first = site.start(trouble)
-    _wait_until(site.trace.exists)
+    wait_until(site.trace.exists, _LONGEST_SECONDS)
     second = site.start()
-    _wait_until(lambda: len(site.rows("select executor_id from adjuvant_worker")) == 2)
+    wait_until(lambda: len(site.rows("select executor_id from adjuvant_worker")) == 2, _LONGEST_SECONDS)
     return first, second
 
 
@@ -169,9 +164,9 @@ def test_a_worker_cut_off_from_the_database_goes_on_when_it_is_back(site: Site) 
     with TcpProxy(str(address.host), address.port or 0) as proxy:
         url = address.set(port=proxy.port).render_as_string(hide_password=False)
         first = site.start(url=url, seconds=2.0)
-        _wait_until(site.trace.exists)
+        wait_until(site.trace.exists, _LONGEST_SECONDS)
         second = site.start(seconds=2.0)
-        _wait_until(lambda: len(site.rows("select executor_id from adjuvant_worker")) == 2)
+        wait_until(lambda: len(site.rows("select executor_id from adjuvant_worker")) == 2, _LONGEST_SECONDS)
         proxy.behave(Manner.SILENT)
         time.sleep(20)
         proxy.behave(Manner.PASS)
@@ -189,7 +184,7 @@ def test_a_restart_of_the_database_costs_no_case(tmp_path: Path, own_postgresql:
     try:
         first, second = _two_at_work(site)
         at_work = "select distinct executor_id from dbos.workflow_status where executor_id is not null"
-        _wait_until(lambda: len(site.rows(at_work)) == 2)
+        wait_until(lambda: len(site.rows(at_work)) == 2, _LONGEST_SECONDS)
         own_postgresql.restart()
         _finished(first)
         _finished(second)
@@ -227,7 +222,7 @@ def test_the_dead_of_two_are_taken_over_by_two(site: Site) -> None:
 def test_an_upgrade_that_cannot_go_on_with_old_cases_asks_for_them_again(site: Site) -> None:
     """F-49: what waits and runs under the older engine version is ended there, and settles as the next revision."""
     old = site.start()
-    _wait_until(site.trace.exists)
+    wait_until(site.trace.exists, _LONGEST_SECONDS)
     old.send_signal(signal.SIGKILL)
     old.communicate()
     settled = {case for (case,) in site.rows("select case_id from adjuvant_case where state = 'skipped'")}
@@ -242,7 +237,7 @@ def test_an_upgrade_that_cannot_go_on_with_old_cases_asks_for_them_again(site: S
 def test_an_upgrade_that_goes_on_with_old_cases_takes_them_over(site: Site) -> None:
     """F-49: with the same engine version a newer program continues after the last checkpoint."""
     old = site.start()
-    _wait_until(lambda: site.trace.exists() and site.ends().total() >= 2)
+    wait_until(lambda: site.trace.exists() and site.ends().total() >= 2, _LONGEST_SECONDS)
     old.send_signal(signal.SIGKILL)
     old.communicate()
     _finished(site.start(seconds=0.1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from adapter.sandbox.patients import PATIENT_SYSTEM, simulate_courses
 from adapter.service import Service
 from adapter.settings import Settings, settings_from
 from adapter.terminology import load_terminology
+from tests.fakes.waiting import wait_until
 
 pytestmark = pytest.mark.real  # a circuit rests for half a minute
 
@@ -33,13 +33,6 @@ def _settings(hospital: SandboxHospital, folder: Path) -> Settings:
     )
 
 
-def _until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 def test_an_outage_longer_than_all_attempts_makes_no_dead_letters(tmp_path: Path) -> None:
     """Down for as long as two attempts take and more: readiness and metrics say so, every case settles afterwards."""
     courses = simulate_courses(3, seed=7, today=datetime(2026, 1, 1, tzinfo=UTC))
@@ -53,7 +46,7 @@ def test_an_outage_longer_than_all_attempts_makes_no_dead_letters(tmp_path: Path
             def ready() -> httpx.Response:
                 return httpx.get(f"{service.web.url}/health/ready")
 
-            _until(lambda: ready().json()["peers"] == {"EHR": "open"})
+            wait_until(lambda: ready().json()["peers"] == {"EHR": "open"}, 120.0)
             assert ready().status_code == 503
             time.sleep(10)
             quiet = hospital.ehr.requests
@@ -66,6 +59,6 @@ def test_an_outage_longer_than_all_attempts_makes_no_dead_letters(tmp_path: Path
             assert service.run_until_settled(120) or service.queue.wait_until_idle(120)
             counts = service.rooms.store.ledger.counts()
             assert service.rooms.store.ledger.list_cases(state="dead-letter") == ()
-            _until(lambda: service.poll() >= 0 and ready().status_code == 200)
+            wait_until(lambda: service.poll() >= 0 and ready().status_code == 200, 120.0)
     assert counts["waiting"] == counts["running"] == 0
     assert sum(counts.values()) >= 3

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -36,6 +35,7 @@ from adapter.domain.imaging import DicomPatient, SeriesRef
 from adapter.errors import BadSettings, ConflictingInstance
 from adapter.sandbox.ct import CtOptions, simulated_ct
 from tests.fakes.transcoded import EVERY_SYNTAX, transcoded
+from tests.fakes.waiting import wait_until
 
 CALLER = "SANDBOX"
 LIMITS = Limits(association_seconds=0.2, network_silence_seconds=0.4, connections=4, free_bytes=0)
@@ -241,17 +241,8 @@ def test_connections_are_counted(tmp_path: Path, instances: tuple[Dataset, ...])
     limits = Limits(association_seconds=0.7, network_silence_seconds=3, connections=4, free_bytes=0)
     with _receiving(tmp_path, instances, limits) as (port, _), ExitStack() as crowd:
         idle = [crowd.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(20)]
-        assert _until(lambda: sum(_closed_within(one, 0.001) for one in idle) >= 20 - limits.connections)
-        assert _until(lambda: _is_served(port))
-
-
-def _until(happened: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 10
-    while not happened():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
+        wait_until(lambda: sum(_closed_within(one, 0.001) for one in idle) >= 20 - limits.connections, 10)
+        wait_until(lambda: _is_served(port), 10)
 
 
 def _is_served(port: int) -> bool:

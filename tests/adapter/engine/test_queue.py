@@ -23,6 +23,7 @@ from adapter.pipeline.watch import enqueue_open_cases
 from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
 from adapter.store.workers import WorkerRegister
+from tests.fakes.waiting import wait_until
 
 _OPTIONS = QueueOptions(workers=4, poll_seconds=0.02)
 _PATIENT = QueueOptions(workers=4, poll_seconds=0.02, quiet_seconds=2.0)
@@ -145,7 +146,7 @@ def test_a_case_that_is_given_back_waits_for_the_step_of_its_old_run(tmp_path: P
         service.look_again()
         assert entered.acquire(timeout=20)
         DBOS.resume_workflow("p1:1", queue_name=QUEUE)  # as the worker that took it over did
-        _wait_for(lambda: _status("p1:1") == "PENDING")  # dequeued again, here
+        wait_until(lambda: _status("p1:1") == "PENDING", 20)  # dequeued again, here
         time.sleep(0.2)
         assert len(service.work.seen) == 1
         steps.release()  # the old run goes no further than its step
@@ -161,13 +162,6 @@ def test_a_case_that_is_given_back_waits_for_the_step_of_its_old_run(tmp_path: P
 def _status(case_id: str) -> str:
     status = DBOS.get_workflow_status(case_id)
     return "" if status is None else status.status
-
-
-def _wait_for(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_of_ended_cases_the_engine_keeps_nothing_for_long(tmp_path: Path) -> None:

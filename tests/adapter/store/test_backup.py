@@ -121,13 +121,14 @@ def test_a_backup_beside_writers_is_one_state(site: Site, empty: Empty, tmp_path
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        for attempt in range(3):
-            site.back_up(tmp_path / f"backup-{attempt}")
+        backups = 0
+        while backups < 3 or len(written) <= 3:  # on a busy machine the writer may come late
+            site.back_up(tmp_path / f"backup-{backups}")
+            backups += 1
     finally:
         stop.set()
         writer.join()
-    assert written
-    empty.restore(tmp_path / "backup-2")
+    empty.restore(tmp_path / f"backup-{backups - 1}")
     cases = empty.cases()
     assert set(cases) == {f"p{number}:1" for number in range(1, len(cases) + 1)}
 
