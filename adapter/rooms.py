@@ -5,7 +5,6 @@ A decision needs no peer, so a stored case is replayed or forgotten without one,
 
 from __future__ import annotations
 
-import shutil
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -50,10 +49,8 @@ def wall_clock() -> datetime:
 
 def disk_shortage(folder: Path) -> str | None:
     """What is said while the disk of the data folder is too full to receive an image; None while it is not."""
-    free, needed = shutil.disk_usage(folder).free, DicomLimits().free_bytes
-    if free >= needed:
-        return None
-    return f"store.folder {folder}: {free >> 20} MiB free, {needed >> 20} MiB needed: no image is received"
+    shortage = DicomLimits().shortage(folder)
+    return f"store.folder {folder}: {shortage}: no image is received" if shortage else None
 
 
 def build_client(settings: Settings) -> FhirClient:

@@ -213,6 +213,9 @@ class Service:
         yesterday = self._clock() - timedelta(days=1)
         try:
             self.queue.prune(yesterday)
+        except Exception as error:
+            _log.warning("the queue's rows of ended cases were not removed", error=_named(error))
+        try:
             self.rooms.store.vault.sweep_interrupted(yesterday)
             return expire_case_files(self._ledger, self.rooms.store.vault, before)
         except Exception as error:

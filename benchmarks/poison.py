@@ -57,8 +57,8 @@ class _Work:
                 return {SETTLED: "dead-letter"}
         return {SETTLED: "skipped"} if name == "deliver" else {}
 
-    def mark_started(self, transaction: Transaction, case: Case) -> None:
-        self._ledger.mark_started(transaction, case)
+    def mark_started(self, transaction: Transaction, case: Case) -> bool:
+        return self._ledger.mark_started(transaction, case)
 
     def settle(self, transaction: Transaction, case: Case, checkpoint: Checkpoint) -> None:
         self._ledger.settle(transaction, case, _OUTCOMES[str(checkpoint[SETTLED])], None)

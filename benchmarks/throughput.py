@@ -79,9 +79,9 @@ class _SlowWork:
         time.sleep(STEP_SECONDS)
         return {SETTLED: True} if name == STEPS[-1] else {"step": name}
 
-    def mark_started(self, transaction: Transaction, case: Case) -> None:
+    def mark_started(self, transaction: Transaction, case: Case) -> bool:
         """As the ledger does."""
-        self._ledger.mark_started(transaction, case)
+        return self._ledger.mark_started(transaction, case)
 
     def settle(self, transaction: Transaction, case: Case, checkpoint: Checkpoint) -> None:  # noqa: ARG002 (the engine's)
         """As the ledger does."""

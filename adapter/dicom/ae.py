@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
@@ -22,6 +22,7 @@ from adapter.dicom.server import send_at_once
 from adapter.domain.ids import AETitle
 from adapter.errors import AccessRefused, PeerTimeout, PeerUnavailable, UnsupportedPeer
 
+_Answer = TypeVar("_Answer")
 _REJECTED_TRANSIENT = 2
 # (source, reason) of A-ASSOCIATE-RJ; source: PS3.8 section 9.3.4, table 9-21
 _REJECTIONS = {
@@ -96,6 +97,14 @@ def associated(archive: Archive, *sop_classes: str, answer_seconds: float) -> It
         sockets.close()
 
 
+def put_question(send: Callable[..., _Answer], *arguments: object) -> _Answer:
+    """Send a request. Raises PeerUnavailable where the peer ended the association since it was looked at."""
+    try:
+        return send(*arguments)
+    except RuntimeError as error:  # which is how pynetdicom says so
+        raise PeerUnavailable("the archive ended the association before it was asked") from error
+
+
 def hang_up(association: Association) -> None:
     """End it as a lost connection does: who waits for an answer is told at once; pynetdicom's `abort` does not."""
     transport: Any = association.dul.socket
@@ -159,7 +168,7 @@ def echo(archive: Archive) -> None:
     """Return when the archive answers C-ECHO with success. Raises what `associated` raises, or PeerTimeout."""
     seconds = archive.limits.answer_seconds
     with associated(archive, Verification, answer_seconds=seconds) as association:
-        status = getattr(association.send_c_echo(), "Status", None)
+        status = getattr(put_question(association.send_c_echo), "Status", None)
     if status is None:
         raise PeerTimeout(f"{archive.ae_title} did not answer C-ECHO")
     if status != _SUCCESS:

@@ -11,7 +11,7 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
-from adapter.dicom.ae import Archive, associated
+from adapter.dicom.ae import Archive, associated, put_question
 from adapter.dicom.instance import patient_of, require_patient, text_of
 from adapter.domain.ids import InstanceUid, SeriesUid, StudyUid
 from adapter.domain.imaging import DicomPatient, SeriesRef
@@ -129,7 +129,7 @@ class Query:
     def _answers(self, identifier: Dataset) -> list[Dataset]:
         """What we were handed of one C-FIND, to its final status."""
         found: list[Dataset] = []
-        answers = self._association.send_c_find(identifier, StudyRootQueryRetrieveInformationModelFind)
+        answers = put_question(self._association.send_c_find, identifier, StudyRootQueryRetrieveInformationModelFind)
         for status, match in answers:
             code = getattr(status, "Status", None)
             if code in _PENDING and match is not None:

@@ -27,7 +27,7 @@ class Delivery:
     """
 
     def __init__(self, patient: DicomPatient, ref: SeriesRef, folder: Path, limits: Limits) -> None:
-        """folder: of this series alone, for this patient; it need not exist yet."""
+        """folder: of this series alone, for this patient; it need not exist yet. Raises OSError where it cannot."""
         self.patient, self.ref, self.folder = patient, ref, folder
         self._limits = limits
         self._expected = frozenset(ref.instance_uids)
@@ -40,6 +40,11 @@ class Delivery:
         for leftover in folder.glob(f"*{PARTIAL_SUFFIX}"):
             leftover.unlink()
         self._take_what_is_there()
+
+    def require_room(self) -> None:
+        """Return while our disk has room for images. Raises StoreUnavailable."""
+        if shortage := self._limits.shortage(self.folder):
+            raise StoreUnavailable(f"no image is received: {shortage}")
 
     def expects(self, instance_uid: str) -> bool:
         """Whether the archive listed this instance in the series."""
@@ -170,8 +175,14 @@ class Inbox:
 
     @contextmanager
     def expecting(self, patient: DicomPatient, ref: SeriesRef, folder: Path) -> Iterator[Delivery]:
-        """Accept this series into the folder, and nothing else, while the block runs. Deliveries do not overlap."""
-        delivery = Delivery(patient, ref, folder, self._limits)
+        """Accept this series into the folder, and nothing else, while the block runs. Deliveries do not overlap.
+
+        Raises StoreUnavailable where our disk takes nothing.
+        """
+        try:
+            delivery = Delivery(patient, ref, folder, self._limits)
+        except OSError as error:
+            raise StoreUnavailable(f"no series can be received: {error.strerror}") from error
         with self._lock:
             if self._delivery is not None:
                 raise RuntimeError("one delivery at a time")

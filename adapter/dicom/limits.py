@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +19,7 @@ class Limits:
     series_seconds: everything about one series, the wait for another series included. rounds: C-MOVE of the series,
     of lists of images, of single images. images_per_list: UIDs in one IMAGE-level C-MOVE.
     pdu_bytes: what we let a peer send at once. instance_bytes: one C-STORE. most_matches: of one C-FIND.
-    connections: TCP connections to our Storage SCP at a time. free_bytes: what must stay free on the disk.
+    connections: TCP connections to our Storage SCP at a time. free_bytes: with less on the disk no image is received.
     """
 
     connect_seconds: float = 5.0
@@ -34,3 +36,8 @@ class Limits:
     most_matches: int = 100_000
     connections: int = 16
     free_bytes: int = 1 << 30
+
+    def shortage(self, folder: Path) -> str | None:
+        """What is said while the disk of this folder is too full to receive an image; None while it is not."""
+        free = shutil.disk_usage(folder).free
+        return None if free >= self.free_bytes else f"{free >> 20} MiB free, {self.free_bytes >> 20} MiB needed"

@@ -22,7 +22,7 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from adapter.dicom.ae import Archive, associated, hang_up
+from adapter.dicom.ae import Archive, associated, hang_up, put_question
 from adapter.dicom.find import require_in_reach
 from adapter.dicom.inbox import Delivery
 from adapter.domain.ids import InstanceUid
@@ -152,7 +152,10 @@ def _move(association: Association, request: Dataset, destination: str) -> MoveH
     """Send one C-MOVE and read its responses to the final one."""
     handling = OTHER_STATUS
     with _lost_answer_noticed(association):
-        for status, _ in association.send_c_move(request, destination, StudyRootQueryRetrieveInformationModelMove):
+        answers = put_question(
+            association.send_c_move, request, destination, StudyRootQueryRetrieveInformationModelMove
+        )
+        for status, _ in answers:
             reach(Moment.MOVE_REQUESTED)
             handling = handling_of(getattr(status, "Status", None))
     return handling

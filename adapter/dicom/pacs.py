@@ -107,5 +107,6 @@ class Pacs:
             raise SeriesIncomplete(f"the archive lists no image of series {ref.series_uid}", expected=0, missing=0)
         with self._inbox.expecting(patient, ref, folder) as delivery:
             if delivery.missing:
+                delivery.require_room()  # else the archive would send all that we refuse, again and again
                 retrieve(self._archive, delivery, self._listener.ae_title, deadline)
             return delivery.series_on_disk()

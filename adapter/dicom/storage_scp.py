@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import ssl
 import threading
 from dataclasses import dataclass
@@ -168,13 +167,13 @@ class StorageScp:
             delivery.breach(ConflictingInstance(f"instance {header.instance_uid} came with two contents"))
             return DUPLICATE_INSTANCE
         try:
-            free = shutil.disk_usage(delivery.folder).free
-            if free < self._limits.free_bytes + len(content):
-                delivery.breach(StoreUnavailable(f"no image is received: {free >> 20} MiB free on our disk"))
-                return OUT_OF_RESOURCES
+            delivery.require_room()
             reach(Moment.IMAGE_ARRIVED)
             write_durably(path, content)
             reach(Moment.IMAGE_RENAMED)
+        except StoreUnavailable as error:
+            delivery.breach(error)
+            return OUT_OF_RESOURCES
         except OSError as error:
             delivery.breach(StoreUnavailable(f"an image cannot be written: {error.strerror}"))
             return OUT_OF_RESOURCES

@@ -28,7 +28,7 @@ from dbos import (
     WorkflowStatus,
 )
 from dbos import error as engine_error
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, column, delete, event, table
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -52,9 +52,11 @@ SETTLED = "settled"
 _WORKFLOW = "case"
 _FAILED = ["ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]  # the engine's words
 _ENDED = ["SUCCESS", *_FAILED]
+_DUE = ["ENQUEUED", "PENDING"]
+_UNFINISHED = [*_DUE, "DELAYED"]
 _PRUNED_AT_ONCE = 500
 _POLL_SECONDS = 0.05
-_STOP_SECONDS = 8
+_STOP_SECONDS = 6
 _ONE_PER_PROCESS = threading.Lock()  # DBOS keeps one instance per process, and hands it to whoever asks
 
 
@@ -64,8 +66,8 @@ class CaseWork(Protocol):
     def run_step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
         """One of STEPS. Never raises an AdjuvantError: an error that no retry mends is a settled outcome."""
 
-    def mark_started(self, transaction: Transaction, case: Case) -> None:
-        """Within the transaction: the case has begun."""
+    def mark_started(self, transaction: Transaction, case: Case) -> bool:
+        """Within the transaction: the case has begun. False where it had ended before, outside the engine."""
 
     def settle(self, transaction: Transaction, case: Case, checkpoint: Checkpoint) -> None:
         """Within the transaction: write down how the case ended."""
@@ -93,8 +95,8 @@ class StepBroken(Exception):
 class QueueOptions:
     """workers: cases at once. quiet_seconds: how long a new case waits for further changes.
 
-    poll_seconds, idle_poll_seconds: how often the engine looks for the next case, while there are any and while there
-    is none: a slot that falls free stands empty until the next look, which costs milliseconds.
+    poll_seconds, idle_poll_seconds: how often the engine looks for the next case, while any is due and while none
+    is: a slot that falls free stands empty until the next look, which costs milliseconds.
     """
 
     workers: int = 2
@@ -164,6 +166,7 @@ class CaseQueue:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Take no more work; steps in flight finish within the time or are repeated at the next start."""
+        self._stopping.set()
         self._stack.close()
 
     def _launch(self) -> None:
@@ -213,7 +216,7 @@ class CaseQueue:
 
     @property
     def unfinished(self) -> frozenset[str]:
-        """Ids of the cases whose step is in flight; after the exit: of those that did not stop in time."""
+        """Ids of the cases that a thread runs; after the exit: of those that did not stop in time."""
         return self._executions.cases
 
     @property
@@ -229,16 +232,13 @@ class CaseQueue:
         with SetWorkflowID(case.case_id), SetEnqueueOptions(queue_partition_key=case.patient_id, delay_seconds=delay):
             DBOS.enqueue_workflow(QUEUE, self._case, str(case.patient_id), case.revision)
 
-    def hurry(self) -> None:
-        """Something waits or runs: look for it often."""
-        self._look_every(self._options.poll_seconds)
+    def keep_pace(self) -> None:
+        """Look often while some case is due or runs, seldom while none is, or all wait for their quiet time.
 
-    def rest(self) -> None:
-        """Nothing waits or runs: look less often."""
-        self._look_every(max(self._options.idle_poll_seconds, self._options.poll_seconds))
-
-    def _look_every(self, seconds: float) -> None:
-        """State the pace where all workers of this database read it before each look, and where any may have set it."""
+        The pace is stated where all workers of this database read it before each look, and where any may have set it.
+        """
+        often, seldom = self._options.poll_seconds, self._options.idle_poll_seconds
+        seconds = often if _unfinished(limit=1, status=_DUE) else max(seldom, often)
         if self._registered is not None and seconds != self._registered.polling_interval_sec:
             self._registered.set_polling_interval_sec(seconds)
 
@@ -253,16 +253,22 @@ class CaseQueue:
 
     def prune(self, before: datetime) -> int:
         """Remove what the engine keeps of cases that ended earlier, and returns how many: the ledger tells of them."""
+        datasource = self._opened_datasource()
+        checkpoints = table("datasource_outputs", column("workflow_id"), schema=datasource.schema)
         removed = 0
+        # by name, because a case that was cancelled is in no queue any more
         while ended := DBOS.list_workflows(
             status=_ENDED,
-            queue_name=QUEUE,
+            name=_WORKFLOW,
             completed_before=before.isoformat(),
             limit=_PRUNED_AT_ONCE,
             load_input=False,
             load_output=False,
         ):
-            DBOS.delete_workflows([status.workflow_id for status in ended])
+            case_ids = [status.workflow_id for status in ended]
+            with self._engine.begin() as connection:  # the engine removes its own only where a case went to its end
+                connection.execute(delete(checkpoints).where(checkpoints.c.workflow_id.in_(case_ids)))
+            DBOS.delete_workflows(case_ids)
             removed += len(ended)
         return removed
 
@@ -277,8 +283,10 @@ class CaseQueue:
 
     def _run(self, case: Case) -> None:
         """The workflow of one case. DBOS replays it after a crash: finished steps return what they returned."""
-        with self._executions.of(case.case_id) as alone:
-            self._transaction("start", lambda session: self._work.mark_started(session, case))
+        with self._executions.of(case) as alone:
+            # None is the checkpoint of an older version of ours
+            if self._transaction("start", lambda session: self._work.mark_started(session, case)) is False:
+                return
             checkpoint: Checkpoint = {}
             for name in STEPS:
                 with alone:
@@ -296,22 +304,26 @@ class CaseQueue:
         except Exception as error:
             raise StepBroken(f"{name}: {type(error).__name__}") from None
 
-    def _transaction(self, name: str, body: Callable[[Session], None]) -> None:
-        """Run the body in one transaction with its own checkpoint."""
-        datasource = self._datasource
-        if datasource is None:
+    def _transaction(self, name: str, body: Callable[[Session], bool | None]) -> bool | None:
+        """Run the body in one transaction with its own checkpoint, and return what it returned the first time."""
+        datasource = self._opened_datasource()
+
+        def within() -> bool | None:
+            return body(datasource.sql_session())
+
+        answer: bool | None = datasource.run_tx_step({"name": name}, within)
+        return answer
+
+    def _opened_datasource(self) -> SQLAlchemyDatasource:
+        if self._datasource is None:
             raise RuntimeError("the queue is not open")
-
-        def within() -> None:
-            body(datasource.sql_session())
-
-        datasource.run_tx_step({"name": name}, within)
+        return self._datasource
 
 
-def _unfinished(limit: int | None) -> list[WorkflowStatus]:
+def _unfinished(limit: int | None, status: list[str] = _UNFINISHED) -> list[WorkflowStatus]:
     """Workflows of the queue that have no outcome yet."""
     found: list[WorkflowStatus] = DBOS.list_workflows(
-        status=["ENQUEUED", "PENDING", "DELAYED"], queue_name=QUEUE, limit=limit, load_input=False, load_output=False
+        status=status, queue_name=QUEUE, limit=limit, load_input=False, load_output=False
     )
     return found
 

@@ -20,6 +20,7 @@ from dbos import DBOS
 from adapter.errors import StoreUnavailable, place_of
 
 BEAT_SECONDS = 3.0
+_STOP_SECONDS = 1.0  # whoever hangs longer waits for a database that is away
 _LOOKS_UNTIL_STRANDED = 5  # as long as a worker may be silent
 
 
@@ -49,7 +50,10 @@ class Workers(Protocol):
         """Who runs cases now, the asker included."""
 
     def only_reaper(self) -> AbstractContextManager[bool]:
-        """Whether no other process takes over cases while the block runs."""
+        """Whether no other process began to take over cases; a look that takes minutes may be joined by a second.
+
+        That harms nothing: of two who resume a case the engine lets one own it.
+        """
 
     def left_in_order(self, executor_id: str) -> bool:
         """Whether the process said goodbye."""
@@ -108,6 +112,7 @@ class Takeover:
         unfinished = DBOS.list_workflows(
             status=["ENQUEUED", "PENDING", "DELAYED"], queue_name=self._queue, load_input=False, load_output=False
         )
+        # asked only now, for the same reason as in `_reap`
         versions = {version_of(executor_id) for executor_id in self._workers.living(self._executor_id)}
         for status in unfinished:
             if status.app_version not in {None, *versions}:
@@ -177,8 +182,9 @@ class Heartbeat:
     def __exit__(self, *_: object) -> None:
         """Beat no more. Goodbye is said by the queue, once its work is down."""
         self._stopping.set()
+        deadline = time.monotonic() + _STOP_SECONDS
         for thread in self._threads:
-            thread.join(timeout=BEAT_SECONDS)
+            thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
     @property
     def silent_seconds(self) -> float:

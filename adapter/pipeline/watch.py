@@ -45,15 +45,10 @@ class Watcher:
 def enqueue_open_cases(queue: CaseQueue, ledger: Ledger, give_up: Callable[[Case], None]) -> int:
     """Make the engine hold every case that waits or runs; returns how many there are. Doing it again does nothing.
 
-    States the engine's pace, too: often while there are any, seldom while there is none.
     give_up: called for a case that the engine ended, before it began or while it ran, without an outcome written.
     """
     cases = ledger.unsettled_cases()
-    if not cases:
-        queue.rest()
-        return 0
-    queue.hurry()
-    held = queue.held()
+    held = queue.held() if cases else frozenset()
     for case in cases:
         if case.case_id in held:
             continue
@@ -61,4 +56,5 @@ def enqueue_open_cases(queue: CaseQueue, ledger: Ledger, give_up: Callable[[Case
             give_up(case)
         else:
             queue.enqueue(case)
+    queue.keep_pace()
     return len(cases)

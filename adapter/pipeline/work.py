@@ -16,6 +16,7 @@ from adapter.errors import (
     AdjuvantError,
     BadSettings,
     PeerDown,
+    StoreUnavailable,
     reason_of,
 )
 from adapter.moments import Moment, reach
@@ -77,6 +78,9 @@ class AssessmentWork:
         while True:
             try:
                 return self._once(name, case, case_file_digest)
+            except StoreUnavailable as ours:
+                structlog.get_logger().warning("case waits", case=case.case_id, step=name, reason=str(ours))
+                raise
             except PeerDown as down:
                 if self._wait(down.retry_after_seconds or 0.0):
                     raise Interrupted from down
@@ -117,9 +121,9 @@ class AssessmentWork:
         reach(Moment.BEFORE_DELIVERY)
         return deliver(case_file, self._ports)
 
-    def mark_started(self, transaction: Transaction, case: Case) -> None:
-        """Within the engine's transaction."""
-        self._ledger.mark_started(transaction, case)
+    def mark_started(self, transaction: Transaction, case: Case) -> bool:
+        """Within the engine's transaction; False where it had ended, as by `assess` while no service ran."""
+        return self._ledger.mark_started(transaction, case)
 
     def settle(self, transaction: Transaction, case: Case, checkpoint: Checkpoint) -> None:
         """Within the engine's transaction: step 20."""

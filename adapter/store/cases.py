@@ -63,8 +63,13 @@ def begin_apart(session: Session, patient_id: PatientId, at: datetime) -> Case:
     return begun
 
 
-def mark_started(session: Session, begun: Case, at: datetime) -> None:
-    """Before anything is fetched: from here on, a further change makes the next revision."""
+def mark_started(session: Session, begun: Case, at: datetime) -> bool:
+    """Before anything is fetched: from here on, a further change makes the next revision.
+
+    Returns whether the case runs now; False where it had ended, or was forgotten since, and stays so.
+    """
+    if _has_ended(session, begun):
+        return False
     requested, started, revision = col(PatientRow.requested), col(PatientRow.started), begun.revision
     session.execute(
         _insert(session, PatientRow)
@@ -83,6 +88,7 @@ def mark_started(session: Session, begun: Case, at: datetime) -> None:
         .where(col(CaseRow.case_id) == begun.case_id, col(CaseRow.state) == WAITING)
         .values(state=RUNNING, started=at)
     )
+    return True
 
 
 def settle(session: Session, ended: Case, settled: Settled, *, case_file: str | None, at: datetime) -> None:
@@ -124,6 +130,13 @@ def count_crash(session: Session, crashed: Case, finished_steps: int) -> int:
     row.crashed_after = finished_steps
     session.add(row)
     return row.crashes
+
+
+def _has_ended(session: Session, case: Case) -> bool:
+    state = session.execute(select(col(CaseRow.state)).where(col(CaseRow.case_id) == case.case_id)).scalar()
+    started = select(col(PatientRow.started)).where(col(PatientRow.patient_id) == case.patient_id)
+    is_gone = state is None and (session.execute(started).scalar() or 0) >= case.revision
+    return is_gone or state in TERMINAL
 
 
 def _write_waiting(session: Session, wanted: Case) -> None:

@@ -65,9 +65,9 @@ class Ledger:
 
     # inside a transaction of the durable engine
 
-    def mark_started(self, session: Session, case: Case) -> None:
-        """Before anything is fetched: from here on, a further change makes the next revision."""
-        mark_started(session, case, self._clock())
+    def mark_started(self, session: Session, case: Case) -> bool:
+        """Before anything is fetched: from here on, a further change makes the next revision. False where it ended."""
+        return mark_started(session, case, self._clock())
 
     def settle(self, session: Session, case: Case, settled: Settled, case_file: str | None) -> None:
         """Close the case; one that is closed, or was forgotten meanwhile, stays as it is."""

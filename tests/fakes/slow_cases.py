@@ -69,9 +69,9 @@ class SlowWork:
         steps = [*checkpoint.get("steps", []), name]  # type: ignore[misc]  # JSON of our own making
         return {"steps": steps, **({"settled": True} if name == "deliver" else {})}
 
-    def mark_started(self, transaction: Transaction, case: Case) -> None:
+    def mark_started(self, transaction: Transaction, case: Case) -> bool:
         """As the ledger does."""
-        self._ledger.mark_started(transaction, case)
+        return self._ledger.mark_started(transaction, case)
 
     def settle(self, transaction: Transaction, case: Case, checkpoint: Checkpoint) -> None:
         """Skipped, with the steps that ran as its detail."""

@@ -35,11 +35,11 @@ from pathlib import Path
 import httpx
 from sqlalchemy.exc import SQLAlchemyError
 
-from adapter.domain.outcome import Case
+from adapter.domain.outcome import Abstained, Delivered, Settled, WriteReceipt
 from adapter.errors import AdjuvantError, StoreUnreachable
 from adapter.features.imaging import FEWEST_SLICES
 from adapter.moments import Moment
-from adapter.pipeline.case_file import stored_bundle
+from adapter.pipeline.case_file import CaseFile, stored_bundle, unseal
 from adapter.pipeline.once import STEPS_TO_A_DECISION, assess_once
 from adapter.rooms import Rooms, opened_ledger
 from adapter.sandbox.faults import FhirFaults
@@ -48,9 +48,10 @@ from adapter.sandbox.patients import CourseKind, SimulatedCourse, simulate_cours
 from adapter.sandbox.playback import beginnings_first
 from adapter.settings import Settings
 from adapter.store.ledger import Ledger
+from adapter.store.vault import Vault
 from adapter.terminology import load_terminology
 from tests.faults.hospitals import Hospital, PretendHospital, RealHospital
-from tests.faults.judge import Verdict, judge
+from tests.faults.judge import Ending, Verdict, endings, judge
 from tests.faults.proxy import TcpProxy
 from tests.faults.trouble import Surroundings, set_clock, small_disk, trouble
 from tests.faults.workers import Plan, Worker
@@ -79,7 +80,10 @@ _LOGS = Path(".results/chaos")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """One run on one hospital. name: gives its plan, with the number of cycles. forgetful: it loses changes."""
+    """One run on one hospital. name: gives its plan, with the number of cycles.
+
+    forgetful: from the last cycle on what is read from the feed is lost, whatever was seen before.
+    """
 
     name: str
     number: int
@@ -155,10 +159,7 @@ def run_schedule(schedule: Schedule, peers: Peers, folder: Path, tell: Callable[
             small_disk=mounted,
             clock_file=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="adjuvant-clock-"))) / "offset",
         )
-        pool = [
-            Worker(number, hospital, folder, url, base_url, forgetful=schedule.forgetful)
-            for number in range(schedule.workers)
-        ]
+        pool = [Worker(number, hospital, folder, url, base_url) for number in range(schedule.workers)]
         for worker in pool:
             stack.callback(worker.kill)
         _disturb(schedule, hospital=hospital, pool=pool, around=around, verdict=verdict, tell=tell)
@@ -190,6 +191,7 @@ def _disturb(
         _news(hospital, pool[0].settings, draw, left=schedule.cycles - cycle, first=first)
         plans = [_plan(draw, schedule, first=first) for _ in pool]
         for worker, plan in zip(pool, plans, strict=True):
+            worker.forgetful = schedule.forgetful and cycle == schedule.cycles - 1
             if not worker.lives:
                 worker.start(plan, around.environment if many else {})
         with (
@@ -227,10 +229,11 @@ def _address(base_url: str) -> tuple[str, int]:
 
 
 def _news(hospital: Hospital, settings: Settings, draw: random.Random, *, left: int, first: bool) -> None:
-    """Something becomes known in every cycle, the last of it in the last, so that nothing heals what was lost.
+    """Something becomes known in every cycle, the last of it in the last.
 
-    left: so many cycles, with this one. One patient is asked for by hand besides; of the others each change is read
-    from the feed or never.
+    left: so many cycles, with this one. A look reads the whole record, so that a patient's next event heals what was
+    lost of the one before: what the judge can miss is each patient's last. One is asked for by hand besides, and
+    always healed.
     """
     if first:
         hospital.unfold(len(hospital.patients))  # their beginnings, which come first
@@ -261,7 +264,7 @@ def _hospital(schedule: Schedule, peers: Peers) -> Iterator[Hospital]:
 def _courses(schedule: Schedule) -> Sequence[SimulatedCourse]:
     """Patients of this schedule alone, for a real server serves many: one has two records, three are assessed.
 
-    They end days apart, so that each has its last event in another cycle.
+    They end days apart, so that their last events, which nothing heals, are in as many cycles as may be.
     """
     draw = random.Random(schedule.name)
     seed, first = draw.getrandbits(32), 1 + _PATIENTS * schedule.number
@@ -363,18 +366,30 @@ def _let_finish(pool: Sequence[Worker], environment: Mapping[str, str]) -> Itera
             yield f"{worker.folder.name} did not stop in order: {worker.last_words()}"
 
 
-def _expected(settings: Settings, hospital: Hospital, folder: Path) -> Mapping[str, str]:
-    """What one undisturbed look at the hospital as it stands now decides for each patient."""
+def _expected(settings: Settings, hospital: Hospital, folder: Path) -> Mapping[str, Ending]:
+    """How one undisturbed look at the hospital as it stands now ends for each patient."""
     store = {"url": f"sqlite:///{folder}/calm.db", "folder": folder / "calm", "shared_vault": None, "key_file": None}
     calm = settings.model_copy(update={"store": settings.store.model_copy(update=store)})
-    found = {}
     with Rooms(calm) as rooms:
+        ledger = rooms.store.ledger
         for patient in hospital.patients:
-            case = Case(patient_id=patient, revision=0)
+            case = ledger.request(patient)
             result, settled = assess_once(case, rooms.ports, None, STEPS_TO_A_DECISION, wait=lambda _: False)
-            if result is not None and settled is None:
-                found[str(patient)] = stored_bundle(result.case_file, rooms.store.vault).assessment_id
-    return found
+            if settled is None and result is not None:
+                settled = _once_delivered(result.case_file, rooms.store.vault)
+            assert settled is not None
+            ledger.record(case, settled)
+        return endings(ledger.list_cases())
+
+
+def _once_delivered(case_file_digest: str, vault: Vault) -> Settled:
+    """How a case that has decided ends; nothing is delivered."""
+    case_file = unseal(vault.recall(case_file_digest), CaseFile)
+    if case_file.abstained is not None:
+        reason, detail = case_file.abstained
+        return Abstained(reason=reason, detail=detail)
+    assessment_id = stored_bundle(case_file_digest, vault).assessment_id
+    return Delivered(receipt=WriteReceipt(assessment_id=assessment_id, versions=(), written=False))
 
 
 @contextmanager
@@ -401,17 +416,20 @@ def _judged(schedule: Schedule, peers: Peers, tell: Callable[[str], None]) -> Ve
             postgresql = start_postgresql(logs)
             stack.callback(postgresql.stop)
             peers = replace(peers, postgresql=postgresql)
-        verdict = run_schedule(schedule, peers, folder, tell)
-        if verdict.breaches:
-            _keep_logs(schedule, folder)
+        verdict = None
+        try:
+            verdict = run_schedule(schedule, peers, folder, tell)
+        finally:
+            if verdict is None or verdict.breaches:
+                _keep_logs(schedule, folder, logs)
         return verdict
 
 
-def _keep_logs(schedule: Schedule, folder: Path) -> None:
-    """Of all its workers: the scheduler of the machine is not repeated, so nothing else may tell what happened."""
+def _keep_logs(schedule: Schedule, *folders: Path) -> None:
+    """Of all its processes: the scheduler of the machine is not repeated, so nothing else may tell what happened."""
     kept = _LOGS / schedule.name.replace(":", "-")
     kept.mkdir(parents=True, exist_ok=True)
-    for log in folder.glob("*.log"):
+    for log in (log for folder in folders for log in folder.rglob("*.log")):
         shutil.copy(log, kept)
 
 

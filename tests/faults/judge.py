@@ -33,6 +33,15 @@ _OF_AN_ABSTENTION = frozenset({"DetectedIssue", "GuidanceResponse", "Provenance"
 _OPEN_AND_ENDED = {"CarePlan": ("draft", "revoked"), "Task": ("requested", "cancelled")}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How the newest look at a patient ended, as the ledger says it."""
+
+    state: str
+    reason: str = ""
+    assessment_id: str | None = None
+
+
 @dataclass(slots=True)
 class Verdict:
     """What was found. Each entry names what it is about; empty means that the law held."""
@@ -68,17 +77,33 @@ class Verdict:
         self.violations += other.violations
 
 
+def endings(entries: Sequence[LedgerEntry]) -> Mapping[str, Ending]:
+    """Of the newest case of each patient."""
+    newest = {entry.patient_id: entry for entry in sorted(entries, key=lambda entry: entry.revision)}
+    return {
+        patient: Ending(state=entry.state, reason=entry.reason, assessment_id=entry.assessment_id)
+        for patient, entry in newest.items()
+    }
+
+
 def judge(
     verdict: Verdict,
     hospital: Ehr,
     entries: Sequence[LedgerEntry],
-    expected: Mapping[str, str],
+    expected: Mapping[str, Ending],
     folders: Sequence[Path],
 ) -> None:
     """Compare what the EHR holds with the ledger, and with what one undisturbed look would have written.
 
-    expected: assessment id by patient. folders: of all workers; nothing half done may lie there.
+    expected: by patient. folders: of all workers; nothing half done may lie there.
     """
+    due = {patient: ending.assessment_id for patient, ending in expected.items() if ending.assessment_id is not None}
+    found = endings(entries)
+    verdict.lost += [
+        f"{patient} ended with {found.get(patient)}, due is {ending}"
+        for patient, ending in expected.items()
+        if found.get(patient) != ending
+    ]
     delivered = {entry.assessment_id: entry.patient_id for entry in entries if entry.assessment_id}
     abstained = {entry.patient_id for entry in entries if entry.state == ABSTAINED}
     parts: dict[str, dict[str, Written]] = {}
@@ -98,8 +123,8 @@ def judge(
         if patient is None:
             verdict.violations.append(f"{statement} stands in no case")
         verdict.wrong_patient += _strangers(written, f"Patient/{patient}", hospital)
-        verdict.violations += _left_standing(statement, written, expected)
-    wanted = {*expected.items(), *((patient, statement) for statement, patient in delivered.items())}
+        verdict.violations += _left_standing(statement, written, due)
+    wanted = {*due.items(), *((patient, statement) for statement, patient in delivered.items())}
     verdict.lost += [f"{patient}: {statement}" for patient, statement in sorted(wanted) if statement not in parts]
     verdict.violations += [f"{entry.case_id} is {entry.state}" for entry in entries if entry.settled is None]
     verdict.violations += [f"{entry.case_id}: {entry.reason}" for entry in entries if entry.state == DEAD_LETTER]
@@ -175,12 +200,12 @@ def _same_person(reference: str, patient: str, hospital: Ehr) -> bool:
     return any(link["type"] == "replaced-by" and link["other"]["reference"] == patient for link in links)
 
 
-def _left_standing(statement: str, written: Mapping[str, Written], expected: Mapping[str, str]) -> Iterator[str]:
+def _left_standing(statement: str, written: Mapping[str, Written], due: Mapping[str, str]) -> Iterator[str]:
     """An older assessment that does not say which one stands instead."""
     if "RiskAssessment" not in written:
         return
     risk = written["RiskAssessment"].resource
-    newest = expected.get(str(risk["subject"]["reference"]).removeprefix("Patient/"))
+    newest = due.get(str(risk["subject"]["reference"]).removeprefix("Patient/"))
     if newest is not None and statement != newest and superseded_by(dict(risk)) is None:
         yield f"{statement} stands beside {newest}"
 

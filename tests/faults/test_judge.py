@@ -15,11 +15,11 @@ from adapter.pipeline.once import STEPS_TO_DELIVERY, assess_once
 from adapter.rooms import Rooms
 from adapter.sandbox.hospital import SandboxHospital
 from adapter.sandbox.patients import CourseKind, simulate_course
-from adapter.store.cases import ABSTAINED, DEAD_LETTER
+from adapter.store.cases import ABSTAINED, DEAD_LETTER, SKIPPED
 from adapter.store.ledger import LedgerEntry
 from adapter.terminology import load_terminology
 from tests.faults.hospitals import PretendHospital, Written
-from tests.faults.judge import Verdict, judge
+from tests.faults.judge import Ending, Verdict, endings, judge
 from tests.faults.workers import Worker
 
 _TODAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -32,7 +32,7 @@ class Evidence:
     hospital: PretendHospital
     held: dict[str, list[Written]]
     entries: list[LedgerEntry]
-    expected: dict[str, str]
+    expected: dict[str, Ending]
     folder: Path
     others: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -70,8 +70,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
                 assert settled is not None
                 rooms.store.ledger.record(case, settled)
                 entries = [entry for entry in rooms.store.ledger.list_cases() if entry.assessment_id]
-        newest = max(entries, key=lambda entry: entry.revision)
-        yield Evidence(hospital, {}, entries, {str(patient): str(newest.assessment_id)}, folder)
+        yield Evidence(hospital, {}, entries, dict(endings(entries)), folder)
 
 
 @pytest.fixture
@@ -145,6 +144,16 @@ def _in_no_case(evidence: Evidence) -> None:
     del evidence.entries[evidence.entries.index(min(evidence.entries, key=lambda entry: entry.revision))]
 
 
+def _not_seen(evidence: Evidence) -> None:
+    """That the patient died, say: nothing is written then, and the older assessment is all there is."""
+    (patient,) = evidence.expected
+    evidence.expected[patient] = Ending(state=SKIPPED, reason="not-alive")
+
+
+def _never_looked_at(evidence: Evidence) -> None:
+    evidence.expected["somebody"] = Ending(state=SKIPPED, reason="no-surgery")
+
+
 def _open(evidence: Evidence) -> None:
     evidence.entries[0] = replace(evidence.entries[0], settled=None)
 
@@ -166,6 +175,8 @@ def _dead(evidence: Evidence) -> None:
         (_another_target, "wrong_patient"),
         (_not_revoked, "violations"),
         (_without_mark, "violations"),
+        (_not_seen, "lost"),
+        (_never_looked_at, "lost"),
         (_in_no_case, "violations"),
         (_open, "violations"),
         (_dead, "violations"),

@@ -4,7 +4,7 @@ Usage: python -m tests.faults.victim CONFIG [MOMENT TIMES DELAY_SECONDS SIGNAL]
 
 MOMENT: a name of `adapter.moments.Moment`; without it the service is left alone. TIMES: at which passage. SIGNAL:
 KILL, where no handler runs and no buffer is written; STOP, until somebody sends CONT; TERM, as an administrator would.
-With FORGETFUL in the environment the service loses what it reads from the feed: so a judge is seen to see it.
+With FORGETFUL in the environment the process loses what it reads from the feed: so a judge is seen to see it.
 """
 
 from __future__ import annotations

@@ -47,11 +47,9 @@ class Worker:
 
     BY_ITSELF = "ended by itself"
 
-    def __init__(
-        self, number: int, hospital: Hospital, folder: Path, url: str, base_url: str, *, forgetful: bool = False
-    ) -> None:
+    def __init__(self, number: int, hospital: Hospital, folder: Path, url: str, base_url: str) -> None:
         """folder: of the schedule. url: of the database all share. base_url: of the EHR as it sees it."""
-        self._own = {FORGETFUL: "yes"} if forgetful else {}
+        self.forgetful = False
         self.folder = folder / f"worker{number}"
         self.plan: Plan | None = None
         self._log = folder / f"worker{number}.log"
@@ -61,13 +59,14 @@ class Worker:
         self.settings: Settings = load_settings(self.config)
 
     def start(self, plan: Plan | None, environment: Mapping[str, str] | None = None) -> None:
-        """Begin to work. environment: beside ours."""
+        """Begin to work; one that is forgetful loses what it reads from the feed. environment: beside ours."""
         self.plan = plan
+        own = {FORGETFUL: "yes"} if self.forgetful else {}
         self._log_begins = self._log.stat().st_size if self._log.exists() else 0
         command = [sys.executable, "-m", "tests.faults.victim", str(self.config), *(plan.words if plan else ())]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=_ROOT, stderr=log, stdout=log, env={**os.environ, **self._own, **(environment or {})}
+                command, cwd=_ROOT, stderr=log, stdout=log, env={**os.environ, **own, **(environment or {})}
             )
 
     @property

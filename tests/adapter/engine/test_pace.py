@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from dbos import DBOS
 
 from adapter.domain.ids import PatientId
 from adapter.engine.queue import QUEUE
-from tests.adapter.engine.test_queue import database, open_service
+from tests.adapter.engine.test_queue import _OPTIONS, database, open_service
+from tests.fakes.waiting import wait_until
 
 
 def _pace() -> float:
@@ -30,6 +32,16 @@ def test_an_idle_queue_looks_less_often(tmp_path: Path) -> None:
         assert len(service.work.seen) == 4
         service.look_again()
         assert _pace() == 2.0
+
+
+def test_who_waits_for_the_quiet_time_is_not_looked_for_often(tmp_path: Path) -> None:
+    """A case waits a quarter of an hour for further changes. Breach: twenty looks a second all day."""
+    with database(tmp_path) as engine, open_service(engine, replace(_OPTIONS, quiet_seconds=1.0)) as service:
+        service.ledger.request(PatientId("p1"))
+        service.look_again()
+        assert _pace() == 2.0
+        wait_until(lambda: bool(service.work.seen), 20)
+        service.run_until_idle()
 
 
 def test_a_pace_that_another_worker_set_is_set_right(tmp_path: Path) -> None:

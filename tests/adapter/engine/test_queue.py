@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from dbos import DBOS
-from sqlalchemy import Engine
-from sqlmodel import Session
+from sqlalchemy import Engine, MetaData
+from sqlmodel import Session, SQLModel
 
 from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case, DeadLetter, Skipped
@@ -60,9 +60,9 @@ class Work:
         """Case and step of everything that ran for a patient, in order."""
         return [entry for entry in self.seen if entry[0].startswith(f"{patient}:")]
 
-    def mark_started(self, transaction: Transaction, case: Case) -> None:
+    def mark_started(self, transaction: Transaction, case: Case) -> bool:
         """As the ledger does."""
-        self.ledger.mark_started(transaction, case)
+        return self.ledger.mark_started(transaction, case)
 
     def settle(self, transaction: Transaction, case: Case, checkpoint: Checkpoint) -> None:
         """Skipped, with the steps that ran as its detail."""
@@ -159,6 +159,49 @@ def test_a_case_that_is_given_back_waits_for_the_step_of_its_old_run(tmp_path: P
         assert service.states(PatientId("p1")) == ["skipped"]
 
 
+def test_the_next_case_of_a_patient_waits_for_the_step_of_a_lost_run(tmp_path: Path) -> None:
+    """As above, where the case was taken over and ended elsewhere. Breach: both ran, over one folder of images."""
+    steps = threading.Semaphore(0)
+    entered = threading.Semaphore(0)
+
+    def in_step(_name: str, _case: Case) -> None:
+        entered.release()
+        steps.acquire(timeout=20)
+
+    with database(tmp_path) as engine, open_service(engine) as service:
+        service.work.in_step = in_step
+        service.ledger.request(PatientId("p1"))
+        service.look_again()
+        assert entered.acquire(timeout=20)
+        service.ledger.record(Case(patient_id=PatientId("p1"), revision=1), Skipped(reason="elsewhere", detail=""))
+        DBOS.cancel_workflow("p1:1")  # its partition of the queue is free then, as where another worker ended it
+        service.ledger.request(PatientId("p1"))
+        service.look_again()
+        wait_until(lambda: service.queue.unfinished == {"p1:1", "p1:2"}, 20)
+        time.sleep(0.2)
+        assert service.work.seen == [("p1:1", "gather")]
+        steps.release(1 + len(STEPS))
+        service.run_until_idle()
+        assert service.work.most_at_once == {"p1": 1}
+        assert service.work.seen == [("p1:1", "gather"), *(("p1:2", name) for name in STEPS)]
+
+
+def test_a_case_that_ended_outside_the_engine_does_not_run(tmp_path: Path) -> None:
+    """As by `assess` while no service ran. Breach: it ran again, and wrote what no line of the ledger told of."""
+    with database(tmp_path) as engine:
+        with open_service(engine, _PATIENT) as service:
+            ended, forgotten = (service.ledger.request(PatientId(name)) for name in ("ended", "forgotten"))
+            service.look_again()
+        for case in (ended, forgotten):
+            service.ledger.record(case, Skipped(reason="by-hand", detail=""))
+        service.ledger.forget(PatientId("forgotten"))
+        with open_service(engine) as service:
+            assert service.queue.wait_until_idle(20)
+            assert service.work.seen == []
+            assert [(entry.case_id, entry.reason) for entry in service.ledger.list_cases()] == [("ended:1", "by-hand")]
+            assert [_status(case.case_id) for case in (ended, forgotten)] == ["SUCCESS"] * 2
+
+
 def _status(case_id: str) -> str:
     status = DBOS.get_workflow_status(case_id)
     return "" if status is None else status.status
@@ -166,18 +209,38 @@ def _status(case_id: str) -> str:
 
 def test_of_ended_cases_the_engine_keeps_nothing_for_long(tmp_path: Path) -> None:
     """The ledger tells of them. Breach: the engine's tables grew with every case, and named forgotten patients."""
+
+    def cancel(name: str, case: Case) -> None:
+        if (case.patient_id, name) == ("cancelled", STEPS[1]):
+            DBOS.cancel_workflow(case.case_id)
+
     with database(tmp_path) as engine:
         with open_service(engine) as service:
-            service.ledger.request(PatientId("p1"))
+            service.work.in_step = cancel
+            for patient in ("p1", "cancelled"):
+                service.ledger.request(PatientId(patient))
             service.run_until_idle()
         with open_service(engine, _PATIENT) as service:
             service.ledger.request(PatientId("p2"))
             service.look_again()
             assert service.queue.prune(datetime.now(UTC) - timedelta(days=1)) == 0
-            assert service.queue.prune(datetime.now(UTC) + timedelta(days=1)) == 1
-            assert (_status("p1:1"), _status("p2:1")) == ("", "DELAYED")
+            assert service.queue.prune(datetime.now(UTC) + timedelta(days=1)) == 2
+            assert [_status(f"{patient}:1") for patient in ("p1", "cancelled", "p2")] == ["", "", "DELAYED"]
+            assert _rows_of_the_engine_about(engine, "cancelled") == []
             service.run_until_idle()
             assert service.states(PatientId("p2")) == ["skipped"]
+
+
+def _rows_of_the_engine_about(engine: Engine, patient: str) -> list[str]:
+    """Tables that are not ours and name a case of the patient."""
+    ours, every = SQLModel.metadata.tables, MetaData()
+    every.reflect(engine)
+    with engine.connect() as connection:
+        return [
+            name
+            for name, table in every.tables.items()
+            if name not in ours and any(f"{patient}:" in str(row) for row in connection.execute(table.select()))
+        ]
 
 
 class Unhurried(WorkerRegister):
