@@ -38,7 +38,8 @@ from tests.fakes.transcoded import EVERY_SYNTAX, transcoded
 from tests.fakes.waiting import wait_until
 
 CALLER = "SANDBOX"
-LIMITS = Limits(association_seconds=0.2, network_silence_seconds=0.4, connections=4, free_bytes=0)
+LIMITS = Limits(association_seconds=5, network_silence_seconds=5, free_bytes=0)
+SHORT = Limits(association_seconds=0.5, network_silence_seconds=1, free_bytes=0)
 
 
 def _ref(instances: tuple[Dataset, ...]) -> SeriesRef:
@@ -228,7 +229,7 @@ def _closed_within(connection: socket.socket, seconds: float) -> bool:
 )  # fmt: skip
 def test_a_hostile_peer_is_let_go(tmp_path: Path, instances: tuple[Dataset, ...], opening: bytes) -> None:
     """Silence, lies about length and other protocols end within the timeouts; others are served meanwhile."""
-    with _receiving(tmp_path, instances) as (port, _), socket.create_connection(("127.0.0.1", port)) as hostile:
+    with _receiving(tmp_path, instances, SHORT) as (port, _), socket.create_connection(("127.0.0.1", port)) as hostile:
         hostile.sendall(opening)
         with _sending(port) as association:
             assert _status(association, instances[0]) == STORED
