@@ -17,7 +17,7 @@ WORKDIR /var/lib/adjuvant
 USER adjuvant
 VOLUME ["/var/lib/adjuvant", "/etc/adjuvant"]
 EXPOSE 8600 11112
-# the service answers for itself: alive, its store open, its watcher not stuck
+# alive, so that a service that waits for a peer is not started again and again; /health/ready says whether it works
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8600/health/live', timeout=5)"]
 ENTRYPOINT ["adjuvant"]

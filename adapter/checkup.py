@@ -27,6 +27,7 @@ from adapter.rooms import (
     makes_key,
     opened_database,
     require_no_case_files,
+    require_vault,
 )
 from adapter.settings import PacsSettings, Settings
 from adapter.store.backup import require_restored
@@ -103,7 +104,8 @@ def _store(settings: Settings) -> str:
 def _database(settings: Settings) -> str:
     """As it is found: a look makes and upgrades nothing, or no backup could be restored here afterwards."""
     try:
-        with opened_database(settings, absent=Absent.REFUSE):
+        with opened_database(settings, absent=Absent.REFUSE) as database:
+            require_vault(settings.store, database)
             return "database whole"
     except NoStore:
         require_no_case_files(settings.store)

@@ -38,7 +38,7 @@ from adapter.store.cases import anybody_asked_for
 from adapter.store.database import Database, open_database, open_existing_database, store_session
 from adapter.store.ledger import Ledger
 from adapter.store.rounds import RoundBook
-from adapter.store.vault import case_file_paths, create_site_key
+from adapter.store.vault import case_file_paths, create_site_key, is_vault, mark_of
 from adapter.store.watermark import WatermarkStore
 
 
@@ -138,10 +138,11 @@ class StoreRoom:
         self._absent = absent
 
     def __enter__(self) -> Self:
-        """Open both. Raises BadStore, also for case files of which the database knows nothing."""
+        """Open both. Raises BadStore, also where one of them is not the other's."""
         settings = self._settings.store
         self.database = _open_restored(settings, self._absent)
         try:
+            require_vault(settings, self.database)
             if self._absent is Absent.MAKE and makes_key(self._settings):
                 create_site_key(settings.key_path)
             self.vault = build_vault(settings)
@@ -189,6 +190,16 @@ def require_no_case_files(settings: StoreSettings) -> None:
         raise BadStore(
             f"the vault {settings.vault_folder} holds {sealed} case files and the database knows no case: "
             "is store.url right? Where a new beginning is meant, move the vault away"
+        )
+
+
+def require_vault(settings: StoreSettings, database: Database) -> None:
+    """For a database that names case files: their vault is there. Raises BadStore: no new one begins beside it."""
+    folder = settings.vault_folder
+    if not is_vault(folder) and Ledger(database, wall_clock).case_files():
+        raise BadStore(
+            f"the database names case files and {folder} is no vault: is it mounted, is store.shared_vault right? "
+            f"Where they are lost for good, make an empty file {mark_of(folder)}"
         )
 
 

@@ -166,7 +166,7 @@ class Service:
                 memory_bytes=int(settings.watch.decide_memory_gib * 2**30),
             )
         )
-        work = AssessmentWork(
+        self._work = AssessmentWork(
             self.rooms.ports,
             self._ledger,
             retries=RetryPolicy(attempts=settings.watch.attempts),
@@ -175,7 +175,7 @@ class Service:
             decide=partial(_decide_apart, apart),
         )
         options = QueueOptions(workers=settings.watch.workers, quiet_seconds=settings.watch.quiet_seconds)
-        self.queue = opening.enter_context(CaseQueue(database, work, options, self._register, self._queue_stops))
+        self.queue = opening.enter_context(CaseQueue(database, self._work, options, self._register, self._queue_stops))
         self._reconciler = build_reconciler(settings, self.rooms.client, self.rooms.store)
 
     def __exit__(self, *_: object) -> None:
@@ -217,6 +217,9 @@ class Service:
             _log.warning("the queue's rows of ended cases were not removed", error=_named(error))
         try:
             self.rooms.store.vault.sweep_interrupted(yesterday)
+        except Exception as error:
+            _log.warning("what was cut while it was written was not removed", error=_named(error))
+        try:
             return expire_case_files(self._ledger, self.rooms.store.vault, before)
         except Exception as error:
             _log.warning("case files were not expired", error=_named(error))
@@ -277,6 +280,8 @@ class Service:
             found.append(self._complaint)
         if self._role.works and (shortage := disk_shortage(self._settings.store.folder)):
             found.append(shortage)
+        if self._role.works:
+            found.extend(sorted(self._work.complaints()))
         if self._role.works and self.queue.silent_seconds > SILENT_AFTER.total_seconds():
             found.append(f"no sign of life was given for {self.queue.silent_seconds:.0f} s: others take over the cases")
         silent = self._monotonic() - self._polled_well

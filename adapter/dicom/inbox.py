@@ -42,9 +42,13 @@ class Delivery:
         self._take_what_is_there()
 
     def require_room(self) -> None:
-        """Return while our disk has room for images. Raises StoreUnavailable."""
+        """Return while our disk has room for a series. Raises StoreUnavailable."""
         if shortage := self._limits.shortage(self.folder):
             raise StoreUnavailable(f"no image is received: {shortage}")
+
+    def admits(self, size: int) -> bool:
+        """Whether an image of so many bytes has room. Raises OSError."""
+        return self._limits.admits(size, self.folder)
 
     def expects(self, instance_uid: str) -> bool:
         """Whether the archive listed this instance in the series."""

@@ -19,7 +19,8 @@ class Limits:
     series_seconds: everything about one series, the wait for another series included. rounds: C-MOVE of the series,
     of lists of images, of single images. images_per_list: UIDs in one IMAGE-level C-MOVE.
     pdu_bytes: what we let a peer send at once. instance_bytes: one C-STORE. most_matches: of one C-FIND.
-    connections: TCP connections to our Storage SCP at a time. free_bytes: with less on the disk no image is received.
+    connections: TCP connections to our Storage SCP at a time. free_bytes: with less on the disk no series is asked for;
+    a quarter of it stays free of images, for the database and what is sealed.
     """
 
     connect_seconds: float = 5.0
@@ -38,6 +39,10 @@ class Limits:
     free_bytes: int = 1 << 30
 
     def shortage(self, folder: Path) -> str | None:
-        """What is said while the disk of this folder is too full to receive an image; None while it is not."""
+        """What is said while the disk of this folder is too full to ask for images; None while it is not."""
         free = shutil.disk_usage(folder).free
         return None if free >= self.free_bytes else f"{free >> 20} MiB free, {self.free_bytes >> 20} MiB needed"
+
+    def admits(self, size: int, folder: Path) -> bool:
+        """Whether an image of so many bytes may be written there."""
+        return shutil.disk_usage(folder).free - size >= self.free_bytes // 4

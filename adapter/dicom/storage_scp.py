@@ -167,13 +167,12 @@ class StorageScp:
             delivery.breach(ConflictingInstance(f"instance {header.instance_uid} came with two contents"))
             return DUPLICATE_INSTANCE
         try:
-            delivery.require_room()
+            if not delivery.admits(len(content)):
+                delivery.breach(StoreUnavailable(f"no image is received: no room for {len(content) >> 10} KiB"))
+                return OUT_OF_RESOURCES
             reach(Moment.IMAGE_ARRIVED)
             write_durably(path, content)
             reach(Moment.IMAGE_RENAMED)
-        except StoreUnavailable as error:
-            delivery.breach(error)
-            return OUT_OF_RESOURCES
         except OSError as error:
             delivery.breach(StoreUnavailable(f"an image cannot be written: {error.strerror}"))
             return OUT_OF_RESOURCES

@@ -96,7 +96,8 @@ class QueueOptions:
     """workers: cases at once. quiet_seconds: how long a new case waits for further changes.
 
     poll_seconds, idle_poll_seconds: how often the engine looks for the next case, while any is due and while none
-    is: a slot that falls free stands empty until the next look, which costs milliseconds.
+    is: a slot that falls free stands empty until the next look, which costs milliseconds. After an idle time the
+    engine comes to look often within some twenty seconds.
     """
 
     workers: int = 2
@@ -205,6 +206,15 @@ class CaseQueue:
 
     def _stop(self) -> None:
         self._stopping.set()
+        # in a thread: while the database is away it waits for each thread of its own, which the next start repeats
+        ending = threading.Thread(target=self._destroy, name="adjuvant-stop", daemon=True)
+        ending.start()
+        ending.join(_STOP_SECONDS + 1)
+        if ending.is_alive():
+            structlog.get_logger().warning("the durable queue did not stop in time")
+
+    @staticmethod
+    def _destroy() -> None:
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=_STOP_SECONDS)
 
     def _leave(self) -> None:

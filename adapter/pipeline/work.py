@@ -17,6 +17,7 @@ from adapter.errors import (
     BadSettings,
     PeerDown,
     StoreUnavailable,
+    UnsupportedPeer,
     reason_of,
 )
 from adapter.moments import Moment, reach
@@ -56,13 +57,14 @@ class AssessmentWork:
         self._wait = wait
         self._watching = watching
         self._decide = decide or partial(conclude_stored, ports=ports)
+        self._waiting_for_the_store: dict[str, str] = {}
 
     def run_step(self, name: str, case: Case, checkpoint: Checkpoint) -> dict[str, object]:
         """One of the four steps; an error that no retry mends becomes the outcome, a bug of ours included."""
         self._watching(case, name, None)
         case_file = str(checkpoint[_CASE_FILE]) if _CASE_FILE in checkpoint else None
         try:
-            result = attempt(lambda: self._with_its_peers(name, case, case_file), self._retries, wait=self._wait)
+            result = self._tried(name, case, case_file)
         except Exception as error:
             # left to the engine, a bug's message would be stored, and may hold a patient's data
             settled = outcome_of(error)
@@ -73,18 +75,33 @@ class AssessmentWork:
         ended = {SETTLED: as_json(result.settled)} if result.settled else {}
         return {_CASE_FILE: result.case_file, **ended}
 
+    def complaints(self) -> frozenset[str]:
+        """Why cases wait for our own disk or database now."""
+        return frozenset(self._waiting_for_the_store.copy().values())
+
+    def _tried(self, name: str, case: Case, case_file: str | None) -> StepResult:
+        try:
+            return attempt(lambda: self._with_its_peers(name, case, case_file), self._retries, wait=self._wait)
+        finally:
+            self._waiting_for_the_store.pop(case.case_id, None)
+
     def _with_its_peers(self, name: str, case: Case, case_file_digest: str | None) -> StepResult:
-        """Wait while a peer is known to be down, F-03, or lets nobody in, F-32: that is not the case's to pay for."""
+        """Wait while a peer is known to be down, F-03, or lets nobody in, F-32: that is not the case's to pay for.
+
+        A peer whose certificate has expired is an UnsupportedPeer, and lets nobody in either.
+        """
         while True:
             try:
                 return self._once(name, case, case_file_digest)
             except StoreUnavailable as ours:
-                structlog.get_logger().warning("case waits", case=case.case_id, step=name, reason=str(ours))
+                if case.case_id not in self._waiting_for_the_store:
+                    structlog.get_logger().warning("case waits", case=case.case_id, step=name, reason=str(ours))
+                self._waiting_for_the_store[case.case_id] = str(ours)
                 raise
             except PeerDown as down:
                 if self._wait(down.retry_after_seconds or 0.0):
                     raise Interrupted from down
-            except (AccessRefused, BadSettings) as refused:
+            except (AccessRefused, BadSettings, UnsupportedPeer) as refused:
                 if self._opens_to_others(name):
                     raise
                 structlog.get_logger().warning("case waits", case=case.case_id, step=name, reason=reason_of(refused))
@@ -119,6 +136,9 @@ class AssessmentWork:
         if name == "retrieve":
             return retrieve(case, case_file, self._ports)
         reach(Moment.BEFORE_DELIVERY)
+        entry = self._ledger.find_case(case.case_id)
+        if entry is None or entry.settled is not None:  # by `assess`, while no service ran: its result is the newer
+            return StepResult(case_file=case_file_digest, settled=Skipped(reason="assessed-since", detail=""))
         return deliver(case_file, self._ports)
 
     def mark_started(self, transaction: Transaction, case: Case) -> bool:

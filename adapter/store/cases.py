@@ -63,6 +63,16 @@ def begin_apart(session: Session, patient_id: PatientId, at: datetime) -> Case:
     return begun
 
 
+def end_older(session: Session, newest: Case, at: datetime) -> None:
+    """Close what the patient's earlier cases left open: this one looks at the whole record, later than they did."""
+    of_patient = (col(CaseRow.patient_id) == newest.patient_id, col(CaseRow.revision) < newest.revision)
+    session.execute(
+        update(CaseRow)
+        .where(*of_patient, col(CaseRow.state).in_(OPEN))
+        .values(state=SKIPPED, reason="assessed-since", detail=f"by {newest.case_id}", settled=at)
+    )
+
+
 def mark_started(session: Session, begun: Case, at: datetime) -> bool:
     """Before anything is fetched: from here on, a further change makes the next revision.
 

@@ -22,6 +22,7 @@ from adapter.store.cases import (
     begin_apart,
     begin_step,
     count_crash,
+    end_older,
     mark_started,
     request_case,
     settle,
@@ -83,9 +84,13 @@ class Ledger:
         return case
 
     def begin(self, case: Case) -> None:
-        """Write down that somebody outside the durable queue begins: what changes from now on is another case."""
+        """Write down that somebody outside the durable queue begins: what changes from now on is another case.
+
+        What an interrupted service left open for the patient ends as skipped.
+        """
         with store_session(self._engine) as session:
             self.mark_started(session, case)
+            end_older(session, case, self._clock())
             session.commit()
 
     def record(self, case: Case, settled: Settled, case_file: str | None = None) -> None:

@@ -25,7 +25,6 @@ _KEY_BYTES, _PREFIX_BYTES, _TAG_BYTES = 32, 7, 16
 _PIECE_BYTES = 2**20
 _Stream = io.BytesIO | io.BufferedReader
 _PRIVATE, _PRIVATE_FOLDER = 0o600, 0o700
-_MARK = "key-fingerprint"
 
 
 def create_site_key(path: Path) -> None:
@@ -77,7 +76,7 @@ def key_fingerprint(key: bytes) -> str:
 
 def _require_key_of(folder: Path, fingerprint: str) -> None:
     """Under another key every name differs: each case file would seem to have expired, and would be purged."""
-    mark = folder / _MARK
+    mark = mark_of(folder)
     try:
         make_private_folder(folder)
         if not any(case_file_paths(folder)) and mark.exists() and mark.read_text() != fingerprint:
@@ -93,6 +92,16 @@ def _require_key_of(folder: Path, fingerprint: str) -> None:
 def case_file_paths(folder: Path) -> Iterator[Path]:
     """Every whole case file of a vault; what is being written now is none."""
     yield from (path for path in folder.glob("[0-9a-f][0-9a-f]/*") if not path.suffix and path.is_file())
+
+
+def is_vault(folder: Path) -> bool:
+    """Whether a vault was ever opened or restored there: the place where one is to be mounted is none."""
+    return mark_of(folder).exists() or any(case_file_paths(folder))
+
+
+def mark_of(folder: Path) -> Path:
+    """The file that names a vault's key; an empty one makes any folder the beginning of a vault."""
+    return folder / "key-fingerprint"
 
 
 class Vault:

@@ -11,6 +11,7 @@ import pytest
 
 from adapter.checkup import Finding, check_site
 from adapter.domain.ids import PatientId
+from adapter.domain.outcome import Skipped
 from adapter.rooms import StoreRoom
 from adapter.settings import Settings, settings_from
 from adapter.store.database import StoreLock
@@ -56,9 +57,17 @@ def test_a_check_misses_the_ledger_of_the_case_files(settings: Settings, tmp_pat
         store.vault.keep(b"a record")
         store.ledger.request(PatientId("p1"))
     assert _finding(settings, "store").passed
+    vault = settings.store.vault_folder
+    with StoreRoom(settings) as store:
+        case = store.ledger.request(PatientId("p1"))
+        store.ledger.record(case, Skipped(reason="test", detail=""), store.vault.keep(b"a case file"))
+    vault.rename(tmp_path / "elsewhere")
+    assert "is no vault: is it mounted" in _finding(settings, "store").detail
+    assert not vault.exists()
+    (tmp_path / "elsewhere").rename(vault)
     (tmp_path / "adjuvant.db").rename(tmp_path / "moved.db")
     found = _finding(settings, "store")
-    assert (found.passed, "holds 1 case files and the database knows no case" in found.detail) == (False, True)
+    assert (found.passed, "holds 2 case files and the database knows no case" in found.detail) == (False, True)
     assert not (tmp_path / "adjuvant.db").exists()
 
 

@@ -11,11 +11,13 @@ import pytest
 
 from adapter.decider import build_decision, decide_from_store
 from adapter.domain.ids import PatientId
+from adapter.domain.outcome import Skipped
 from adapter.engine.isolation import Apart
 from adapter.errors import AdjuvantError, BadBundle, BadMapping, BadStore, NoStore
 from adapter.rooms import Absent, StoreRoom, opened_ledger
 from adapter.settings import Settings, settings_from
 from adapter.store.database import open_database
+from adapter.store.vault import mark_of
 from inference.artifact import MANIFEST, shipped_bundle
 
 
@@ -80,6 +82,25 @@ def test_case_files_and_their_ledger_stay_together(settings: Settings) -> None:
     open_database(url).dispose()
     with pytest.raises(BadStore, match="knows no case"):
         StoreRoom(mistyped).__enter__()
+
+
+def test_no_new_vault_begins_beside_a_ledger_that_has_one(settings: Settings) -> None:
+    """As where a shared vault is not mounted. Breach: an empty one on the mount point, and cases that lost their files.
+
+    Who lost the vault for good can say so.
+    """
+    with StoreRoom(settings) as store:
+        case = store.ledger.request(PatientId("p1"))
+        store.ledger.record(case, Skipped(reason="test", detail=""), store.vault.keep(b"a case file"))
+    vault = settings.store.vault_folder
+    vault.rename(vault.with_name("elsewhere"))
+    vault.mkdir()
+    with pytest.raises(BadStore, match="is no vault: is it mounted"):
+        StoreRoom(settings).__enter__()
+    assert list(vault.iterdir()) == []
+    mark_of(vault).touch()
+    with StoreRoom(settings) as store:
+        assert len(store.ledger.list_cases()) == 1
 
 
 @pytest.mark.fault("F-30")

@@ -15,6 +15,7 @@ The same seed gives the same plan; what the scheduler of the machine does betwee
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import itertools
 import json
 import random
@@ -51,7 +52,7 @@ from adapter.store.ledger import Ledger
 from adapter.store.vault import Vault
 from adapter.terminology import load_terminology
 from tests.faults.hospitals import Hospital, PretendHospital, RealHospital
-from tests.faults.judge import Ending, Verdict, endings, judge
+from tests.faults.judge import Due, Verdict, endings, judge
 from tests.faults.proxy import TcpProxy
 from tests.faults.trouble import Surroundings, set_clock, small_disk, trouble
 from tests.faults.workers import Plan, Worker
@@ -140,8 +141,10 @@ class Peers:
     orthanc: Orthanc | None = None
 
 
-def run_schedule(schedule: Schedule, peers: Peers, folder: Path, tell: Callable[[str], None]) -> Verdict:
-    """Disturb so many times by this plan, let the service finish, and judge."""
+def run_schedule(
+    schedule: Schedule, peers: Peers, folder: Path, tell: Callable[[str], None], *, logs: Path | None = None
+) -> Verdict:
+    """Disturb so many times by this plan, let the service finish, and judge. logs: not on the disk that gets full."""
     tell(str(schedule))
     verdict = Verdict()
     with ExitStack() as stack:
@@ -159,17 +162,18 @@ def run_schedule(schedule: Schedule, peers: Peers, folder: Path, tell: Callable[
             small_disk=mounted,
             clock_file=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="adjuvant-clock-"))) / "offset",
         )
-        pool = [Worker(number, hospital, folder, url, base_url) for number in range(schedule.workers)]
+        pool = [Worker(number, hospital, folder, url, base_url, logs=logs) for number in range(schedule.workers)]
         for worker in pool:
             stack.callback(worker.kill)
         _disturb(schedule, hospital=hospital, pool=pool, around=around, verdict=verdict, tell=tell)
-        verdict.violations += _let_finish(pool, around.environment if schedule.faults is Faults.MANY else {})
+        environment = around.environment if schedule.faults is Faults.MANY else {}
+        verdict.violations += _let_finish(pool, environment, logs or folder)
         for worker in pool:
             worker.kill()
         with opened_ledger(pool[0].settings) as ledger:
             entries = ledger.list_cases()
-        expected = _expected(pool[0].settings, hospital, folder)
-        judge(verdict, hospital, entries, expected, [worker.folder for worker in pool])
+        due = _due(pool[0].settings, hospital, folder)
+        judge(verdict, hospital, entries, due, [worker.folder for worker in pool])
     return verdict
 
 
@@ -187,11 +191,12 @@ def _disturb(
     set_clock(around.clock_file, 0)
     for cycle in range(schedule.cycles):
         first = cycle == 0
+        if schedule.forgetful and cycle == schedule.cycles - 1:
+            _settle_and_forget(pool)
         draw = random.Random(f"{schedule.name}/{cycle}")  # of its own: what fell before does not change its plan
         _news(hospital, pool[0].settings, draw, left=schedule.cycles - cycle, first=first)
         plans = [_plan(draw, schedule, first=first) for _ in pool]
         for worker, plan in zip(pool, plans, strict=True):
-            worker.forgetful = schedule.forgetful and cycle == schedule.cycles - 1
             if not worker.lives:
                 worker.start(plan, around.environment if many else {})
         with (
@@ -209,6 +214,22 @@ def _disturb(
         refused = many and (victim.exit_code or 0) > 0  # to start, or to stop in order, while all this happens
         if fallen and where == Worker.BY_ITSELF and not refused:
             verdict.violations.append(f"{victim.folder.name} ended with {victim.exit_code}: {victim.last_words()}")
+
+
+def _settle_and_forget(pool: Sequence[Worker]) -> None:
+    """Let everything be seen that is known: what is lost from now on, no case that is still open heals."""
+    for worker in pool:
+        worker.start(None)
+    deadline = time.monotonic() + _LONGEST_END
+    with opened_ledger(pool[0].settings) as ledger:
+        while not (all(worker.serves for worker in pool) and _settled(ledger)):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the service did not settle what it knew")
+            time.sleep(_LOOK)
+        time.sleep(_QUIET)
+    for worker in pool:
+        worker.kill()
+        worker.forgetful = True
 
 
 def _plan(draw: random.Random, schedule: Schedule, *, first: bool) -> Plan:
@@ -345,7 +366,7 @@ def _settled(ledger: Ledger) -> bool:
     return sum(counts.values()) > 0 and counts["waiting"] == counts["running"] == 0
 
 
-def _let_finish(pool: Sequence[Worker], environment: Mapping[str, str]) -> Iterator[str]:
+def _let_finish(pool: Sequence[Worker], environment: Mapping[str, str], logs: Path) -> Iterator[str]:
     """Leave the service alone until every case is settled, then ask it to stop. Yields what went wrong."""
     for worker in pool:
         worker.stop()
@@ -360,36 +381,40 @@ def _let_finish(pool: Sequence[Worker], environment: Mapping[str, str]) -> Itera
             if idle_since is not None and time.monotonic() - idle_since > 2 * _QUIET:
                 break
         else:
+            for worker in pool:
+                worker.say_where_it_is()
+            with (logs / "hospital.log").open("w") as log:
+                faulthandler.dump_traceback(log)  # the pretend archive is a part of this process
             yield f"the service did not settle every case in time: {pool[0].last_words()}"
     for worker in pool:
         if not worker.stopped_in_order():
             yield f"{worker.folder.name} did not stop in order: {worker.last_words()}"
 
 
-def _expected(settings: Settings, hospital: Hospital, folder: Path) -> Mapping[str, Ending]:
-    """How one undisturbed look at the hospital as it stands now ends for each patient."""
+def _due(settings: Settings, hospital: Hospital, folder: Path) -> Due:
+    """What one undisturbed look at the hospital as it stands now comes to."""
     store = {"url": f"sqlite:///{folder}/calm.db", "folder": folder / "calm", "shared_vault": None, "key_file": None}
     calm = settings.model_copy(update={"store": settings.store.model_copy(update=store)})
     with Rooms(calm) as rooms:
-        ledger = rooms.store.ledger
+        ledger, statements = rooms.store.ledger, {}
         for patient in hospital.patients:
             case = ledger.request(patient)
             result, settled = assess_once(case, rooms.ports, None, STEPS_TO_A_DECISION, wait=lambda _: False)
             if settled is None and result is not None:
-                settled = _once_delivered(result.case_file, rooms.store.vault)
+                statements[str(patient)], settled = _once_delivered(result.case_file, rooms.store.vault)
             assert settled is not None
             ledger.record(case, settled)
-        return endings(ledger.list_cases())
+        return Due(endings=endings(ledger.list_cases()), statements=statements)
 
 
-def _once_delivered(case_file_digest: str, vault: Vault) -> Settled:
-    """How a case that has decided ends; nothing is delivered."""
+def _once_delivered(case_file_digest: str, vault: Vault) -> tuple[str, Settled]:
+    """What a case that has decided tells the EHR, by its id, and how it ends; nothing is delivered."""
     case_file = unseal(vault.recall(case_file_digest), CaseFile)
+    statement = stored_bundle(case_file_digest, vault).assessment_id
     if case_file.abstained is not None:
         reason, detail = case_file.abstained
-        return Abstained(reason=reason, detail=detail)
-    assessment_id = stored_bundle(case_file_digest, vault).assessment_id
-    return Delivered(receipt=WriteReceipt(assessment_id=assessment_id, versions=(), written=False))
+        return statement, Abstained(reason=reason, detail=detail)
+    return statement, Delivered(receipt=WriteReceipt(assessment_id=statement, versions=(), written=False))
 
 
 @contextmanager
@@ -418,18 +443,18 @@ def _judged(schedule: Schedule, peers: Peers, tell: Callable[[str], None]) -> Ve
             peers = replace(peers, postgresql=postgresql)
         verdict = None
         try:
-            verdict = run_schedule(schedule, peers, folder, tell)
+            verdict = run_schedule(schedule, peers, folder, tell, logs=logs)
         finally:
             if verdict is None or verdict.breaches:
-                _keep_logs(schedule, folder, logs)
+                _keep_logs(schedule, logs)
         return verdict
 
 
-def _keep_logs(schedule: Schedule, *folders: Path) -> None:
+def _keep_logs(schedule: Schedule, logs: Path) -> None:
     """Of all its processes: the scheduler of the machine is not repeated, so nothing else may tell what happened."""
     kept = _LOGS / schedule.name.replace(":", "-")
     kept.mkdir(parents=True, exist_ok=True)
-    for log in (log for folder in folders for log in folder.rglob("*.log")):
+    for log in logs.rglob("*.log"):
         shutil.copy(log, kept)
 
 

@@ -77,6 +77,17 @@ class Verdict:
         self.violations += other.violations
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What one undisturbed look comes to: how each patient's newest case ends, and what of it the EHR is told.
+
+    statements: the id of the assessment or abstention that is written, of the patients of whom anything is.
+    """
+
+    endings: Mapping[str, Ending]
+    statements: Mapping[str, str]
+
+
 def endings(entries: Sequence[LedgerEntry]) -> Mapping[str, Ending]:
     """Of the newest case of each patient."""
     newest = {entry.patient_id: entry for entry in sorted(entries, key=lambda entry: entry.revision)}
@@ -90,18 +101,17 @@ def judge(
     verdict: Verdict,
     hospital: Ehr,
     entries: Sequence[LedgerEntry],
-    expected: Mapping[str, Ending],
+    due: Due,
     folders: Sequence[Path],
 ) -> None:
     """Compare what the EHR holds with the ledger, and with what one undisturbed look would have written.
 
-    expected: by patient. folders: of all workers; nothing half done may lie there.
+    folders: of all workers; nothing half done may lie there.
     """
-    due = {patient: ending.assessment_id for patient, ending in expected.items() if ending.assessment_id is not None}
     found = endings(entries)
     verdict.lost += [
         f"{patient} ended with {found.get(patient)}, due is {ending}"
-        for patient, ending in expected.items()
+        for patient, ending in due.endings.items()
         if found.get(patient) != ending
     ]
     delivered = {entry.assessment_id: entry.patient_id for entry in entries if entry.assessment_id}
@@ -124,7 +134,7 @@ def judge(
             verdict.violations.append(f"{statement} stands in no case")
         verdict.wrong_patient += _strangers(written, f"Patient/{patient}", hospital)
         verdict.violations += _left_standing(statement, written, due)
-    wanted = {*due.items(), *((patient, statement) for statement, patient in delivered.items())}
+    wanted = {*due.statements.items(), *((patient, statement) for statement, patient in delivered.items())}
     verdict.lost += [f"{patient}: {statement}" for patient, statement in sorted(wanted) if statement not in parts]
     verdict.violations += [f"{entry.case_id} is {entry.state}" for entry in entries if entry.settled is None]
     verdict.violations += [f"{entry.case_id}: {entry.reason}" for entry in entries if entry.state == DEAD_LETTER]
@@ -200,12 +210,13 @@ def _same_person(reference: str, patient: str, hospital: Ehr) -> bool:
     return any(link["type"] == "replaced-by" and link["other"]["reference"] == patient for link in links)
 
 
-def _left_standing(statement: str, written: Mapping[str, Written], due: Mapping[str, str]) -> Iterator[str]:
+def _left_standing(statement: str, written: Mapping[str, Written], due: Due) -> Iterator[str]:
     """An older assessment that does not say which one stands instead."""
     if "RiskAssessment" not in written:
         return
     risk = written["RiskAssessment"].resource
-    newest = due.get(str(risk["subject"]["reference"]).removeprefix("Patient/"))
+    ending = due.endings.get(str(risk["subject"]["reference"]).removeprefix("Patient/"))
+    newest = ending.assessment_id if ending is not None else None
     if newest is not None and statement != newest and superseded_by(dict(risk)) is None:
         yield f"{statement} stands beside {newest}"
 

@@ -19,7 +19,7 @@ from adapter.store.cases import ABSTAINED, DEAD_LETTER, SKIPPED
 from adapter.store.ledger import LedgerEntry
 from adapter.terminology import load_terminology
 from tests.faults.hospitals import PretendHospital, Written
-from tests.faults.judge import Ending, Verdict, endings, judge
+from tests.faults.judge import Due, Ending, Verdict, endings, judge
 from tests.faults.workers import Worker
 
 _TODAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -32,7 +32,8 @@ class Evidence:
     hospital: PretendHospital
     held: dict[str, list[Written]]
     entries: list[LedgerEntry]
-    expected: dict[str, Ending]
+    endings: dict[str, Ending]
+    statements: dict[str, str]
     folder: Path
     others: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -70,7 +71,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
                 assert settled is not None
                 rooms.store.ledger.record(case, settled)
                 entries = [entry for entry in rooms.store.ledger.list_cases() if entry.assessment_id]
-        yield Evidence(hospital, {}, entries, dict(endings(entries)), folder)
+        found = dict(endings(entries))
+        statements = {patient: str(ending.assessment_id) for patient, ending in found.items()}
+        yield Evidence(hospital, {}, entries, found, statements, folder)
 
 
 @pytest.fixture
@@ -79,13 +82,19 @@ def evidence(undisturbed: Evidence) -> Evidence:
     kinds = undisturbed.hospital.sandbox.ehr.repository.counts()
     held = {kind: copy.deepcopy(list(undisturbed.hospital.written(kind))) for kind in kinds}
     return replace(
-        undisturbed, held=held, entries=list(undisturbed.entries), expected=dict(undisturbed.expected), others={}
+        undisturbed,
+        held=held,
+        entries=list(undisturbed.entries),
+        endings=dict(undisturbed.endings),
+        statements=dict(undisturbed.statements),
+        others={},
     )
 
 
 def _judged(evidence: Evidence) -> Mapping[str, list[str]]:
     verdict = Verdict()
-    judge(verdict, evidence, evidence.entries, evidence.expected, [evidence.folder])
+    due = Due(endings=evidence.endings, statements=evidence.statements)
+    judge(verdict, evidence, evidence.entries, due, [evidence.folder])
     names = ("lost", "duplicates", "wrong_patient", "violations")
     return {name: found for name in names if (found := getattr(verdict, name))}
 
@@ -146,12 +155,16 @@ def _in_no_case(evidence: Evidence) -> None:
 
 def _not_seen(evidence: Evidence) -> None:
     """That the patient died, say: nothing is written then, and the older assessment is all there is."""
-    (patient,) = evidence.expected
-    evidence.expected[patient] = Ending(state=SKIPPED, reason="not-alive")
+    (patient,) = evidence.endings
+    evidence.endings[patient] = Ending(state=SKIPPED, reason="not-alive")
 
 
 def _never_looked_at(evidence: Evidence) -> None:
-    evidence.expected["somebody"] = Ending(state=SKIPPED, reason="no-surgery")
+    evidence.endings["somebody"] = Ending(state=SKIPPED, reason="no-surgery")
+
+
+def _abstention_not_told(evidence: Evidence) -> None:
+    evidence.statements["somebody"] = "an abstention"
 
 
 def _open(evidence: Evidence) -> None:
@@ -177,6 +190,7 @@ def _dead(evidence: Evidence) -> None:
         (_without_mark, "violations"),
         (_not_seen, "lost"),
         (_never_looked_at, "lost"),
+        (_abstention_not_told, "lost"),
         (_in_no_case, "violations"),
         (_open, "violations"),
         (_dead, "violations"),

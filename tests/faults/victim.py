@@ -59,6 +59,7 @@ def main() -> None:
     from adapter.cli.service import run
 
     faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)  # where every thread is, for one that does not end
     configure_logging()
     if FORGETFUL in os.environ:
         _forget_changes()

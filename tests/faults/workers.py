@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,12 +48,17 @@ class Worker:
 
     BY_ITSELF = "ended by itself"
 
-    def __init__(self, number: int, hospital: Hospital, folder: Path, url: str, base_url: str) -> None:
-        """folder: of the schedule. url: of the database all share. base_url: of the EHR as it sees it."""
+    def __init__(
+        self, number: int, hospital: Hospital, folder: Path, url: str, base_url: str, *, logs: Path | None = None
+    ) -> None:
+        """folder: of the schedule. url: of the database all share. base_url: of the EHR as it sees it.
+
+        logs: where its log goes, beside its folder where it is not said.
+        """
         self.forgetful = False
         self.folder = folder / f"worker{number}"
         self.plan: Plan | None = None
-        self._log = folder / f"worker{number}.log"
+        self._log = (logs or folder) / f"worker{number}.log"
         self._log_begins = 0
         self._process: subprocess.Popen[bytes] | None = None
         self.config = _site(number, hospital, folder, url, base_url)
@@ -134,6 +140,11 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.kill()
             return False
+
+    def say_where_it_is(self) -> None:
+        """Write every thread's stack to its log."""
+        self.send(signal.SIGUSR1)
+        time.sleep(1.0)
 
     def last_words(self) -> str:
         """The end of its log, or where it crashed: ids and codes only."""

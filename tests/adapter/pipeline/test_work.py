@@ -49,6 +49,8 @@ from adapter.errors import (
     PeerUnavailable,
     PullIncomplete,
     SeriesIncomplete,
+    StoreUnavailable,
+    UnsupportedPeer,
     WriteRefused,
 )
 from adapter.features.at_risk import LandmarkPolicy
@@ -134,9 +136,11 @@ def hospital() -> Hospital:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """An empty one."""
+    """One that knows the cases."""
     engine = open_database(f"sqlite:///{tmp_path / 'adjuvant.db'}")
-    yield Ledger(engine, lambda: datetime(2026, 3, 1, tzinfo=UTC))
+    ledger = Ledger(engine, lambda: datetime(2026, 3, 1, tzinfo=UTC))
+    assert [ledger.request(case.patient_id) for case in (_CASE, _ANOTHER)] == [_CASE, _ANOTHER]
+    yield ledger
     engine.dispose()
 
 
@@ -219,6 +223,43 @@ def test_a_case_walks_to_its_delivery(work: AssessmentWork, hospital: Hospital) 
     settled = run(work)
     assert isinstance(settled, Delivered)
     assert [bundle.assessment_id for bundle in hospital.sent] == [settled.receipt.assessment_id]
+
+
+def test_what_assess_answered_since_is_not_delivered(work: AssessmentWork, hospital: Hospital, ledger: Ledger) -> None:
+    """A stopped service had begun, `assess` looked later. Breach: the older record's result replaced the newer one's.
+
+    So too where the patient was forgotten since.
+    """
+    checkpoint: dict[str, object] = {}
+    for name in STEPS[:-1]:
+        checkpoint = work.run_step(name, _CASE, checkpoint)
+    newer = replace(_CASE, revision=2)
+    ledger.begin(newer)
+    listed = ledger.list_cases(patient_id=_CASE.patient_id)
+    states = {entry.case_id: (entry.state, entry.reason) for entry in listed}
+    assert states == {"p1:1": ("skipped", "assessed-since"), "p1:2": ("running", "")}
+    for _ in ("ended", "forgotten"):
+        settled = from_json(work.run_step(STEPS[-1], _CASE, checkpoint)[SETTLED])
+        assert (settled, hospital.sent) == (Skipped(reason="assessed-since", detail=""), [])
+        ledger.forget(_CASE.patient_id)
+
+
+@pytest.mark.fault("F-16")
+def test_why_a_case_waits_for_our_own_disk_is_told(hospital: Hospital, ledger: Ledger, tmp_path: Path) -> None:
+    """Also where bytes are free, as with no inodes left or a shared vault away. Breach: ready, and nothing moved."""
+    hospital.fetching = failing(StoreUnavailable("no inode is left"), times=3)
+    seen: list[frozenset[str]] = []
+
+    def wait(_seconds: float) -> bool:
+        seen.append(waiting.complaints())
+        return False
+
+    waiting = work_with(ports_of(hospital, tmp_path), ledger, wait)
+    with capture_logs() as logged:
+        assert isinstance(run(waiting), Delivered)
+    assert seen == [frozenset({"no inode is left"})] * 3
+    assert waiting.complaints() == frozenset()
+    assert [entry["event"] for entry in logged] == ["case waits"]
 
 
 def test_a_repeated_step_hands_on_the_same_digests(work: AssessmentWork) -> None:
@@ -456,9 +497,12 @@ def test_an_outage_makes_no_dead_letters(work: AssessmentWork, hospital: Hospita
 
 
 @pytest.mark.fault("F-32")
-@pytest.mark.parametrize("refusal", [AccessRefused("401"), BadSettings("the token file cannot be read")])
-def test_a_lapsed_token_makes_no_dead_letters(work: AssessmentWork, hospital: Hospital, refusal: Exception) -> None:
-    """Breach: a token that was renewed ten minutes late, and a dead letter of every case that met it."""
+@pytest.mark.parametrize(
+    "refusal",
+    [AccessRefused("401"), BadSettings("the token file cannot be read"), UnsupportedPeer("its certificate is refused")],
+)
+def test_who_lets_nobody_in_makes_no_dead_letters(work: AssessmentWork, hospital: Hospital, refusal: Exception) -> None:
+    """Breach: a token or a certificate that was renewed ten minutes late, and a dead letter of every case met by it."""
     hospital.fetching, hospital.sending = failing(refusal, times=200), failing(refusal, times=200)
     hospital.knocking = failing(refusal, times=400)
     assert isinstance(run(work), Delivered)
