@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from dbos import DBOS
-from sqlalchemy import Engine, MetaData
+from sqlalchemy import Engine, MetaData, inspect
 from sqlmodel import Session, SQLModel
 
 from adapter.domain.ids import PatientId
@@ -24,6 +24,7 @@ from adapter.store.database import open_database
 from adapter.store.ledger import Ledger
 from adapter.store.workers import WorkerRegister
 from tests.fakes.waiting import wait_until
+from tests.peers.postgresql import Postgresql
 
 _OPTIONS = QueueOptions(workers=4, poll_seconds=0.02)
 _PATIENT = QueueOptions(workers=4, poll_seconds=0.02, quiet_seconds=2.0)
@@ -209,37 +210,49 @@ def _status(case_id: str) -> str:
 
 def test_of_ended_cases_the_engine_keeps_nothing_for_long(tmp_path: Path) -> None:
     """The ledger tells of them. Breach: the engine's tables grew with every case, and named forgotten patients."""
+    with database(tmp_path) as engine:
+        _keep_nothing_for_long(engine)
 
+
+def test_so_it_does_on_postgresql(postgresql: Postgresql) -> None:
+    """Where the engine's tables have a schema of their own."""
+    engine = open_database(postgresql.create_database("pruned"))
+    _keep_nothing_for_long(engine)
+    engine.dispose()
+
+
+def _keep_nothing_for_long(engine: Engine) -> None:
     def cancel(name: str, case: Case) -> None:
         if (case.patient_id, name) == ("cancelled", STEPS[1]):
             DBOS.cancel_workflow(case.case_id)
 
-    with database(tmp_path) as engine:
-        with open_service(engine) as service:
-            service.work.in_step = cancel
-            for patient in ("p1", "cancelled"):
-                service.ledger.request(PatientId(patient))
-            service.run_until_idle()
-        with open_service(engine, _PATIENT) as service:
-            service.ledger.request(PatientId("p2"))
-            service.look_again()
-            assert service.queue.prune(datetime.now(UTC) - timedelta(days=1)) == 0
-            assert service.queue.prune(datetime.now(UTC) + timedelta(days=1)) == 2
-            assert [_status(f"{patient}:1") for patient in ("p1", "cancelled", "p2")] == ["", "", "DELAYED"]
-            assert _rows_of_the_engine_about(engine, "cancelled") == []
-            service.run_until_idle()
-            assert service.states(PatientId("p2")) == ["skipped"]
+    with open_service(engine) as service:
+        service.work.in_step = cancel
+        for patient in ("p1", "cancelled"):
+            service.ledger.request(PatientId(patient))
+        service.run_until_idle()
+    assert _tables_of_the_engine_about(engine, "cancelled")
+    with open_service(engine, _PATIENT) as service:
+        service.ledger.request(PatientId("p2"))
+        service.look_again()
+        assert service.queue.prune(datetime.now(UTC) - timedelta(days=1)) == 0
+        assert service.queue.prune(datetime.now(UTC) + timedelta(days=1)) == 2
+        assert [_status(f"{patient}:1") for patient in ("p1", "cancelled", "p2")] == ["", "", "DELAYED"]
+        assert _tables_of_the_engine_about(engine, "cancelled") == []
+        service.run_until_idle()
+        assert service.states(PatientId("p2")) == ["skipped"]
 
 
-def _rows_of_the_engine_about(engine: Engine, patient: str) -> list[str]:
+def _tables_of_the_engine_about(engine: Engine, patient: str) -> list[str]:
     """Tables that are not ours and name a case of the patient."""
     ours, every = SQLModel.metadata.tables, MetaData()
-    every.reflect(engine)
+    for schema in inspect(engine).get_schema_names():
+        every.reflect(engine, schema=schema)
     with engine.connect() as connection:
         return [
             name
             for name, table in every.tables.items()
-            if name not in ours and any(f"{patient}:" in str(row) for row in connection.execute(table.select()))
+            if table.name not in ours and any(f"{patient}:" in str(row) for row in connection.execute(table.select()))
         ]
 
 
