@@ -79,7 +79,7 @@ def associated(archive: Archive, *sop_classes: str, answer_seconds: float) -> It
             ae_title=archive.ae_title,
             max_pdu=archive.limits.pdu_bytes,
             tls_args=(archive.tls, archive.host) if archive.tls else None,
-            evt_handlers=sockets.handlers(),
+            evt_handlers=[*sockets.handlers(), (evt.EVT_CONN_CLOSE, _wake)],
         )
     except OSError as error:  # before anything is sent: the host's name is looked up
         sockets.close()
@@ -111,6 +111,15 @@ def hang_up(association: Association) -> None:
     if transport is not None and transport.socket is not None:
         with suppress(OSError):  # it is gone already
             transport.socket.shutdown(socket.SHUT_RDWR)
+
+
+def _wake(event: Any) -> None:  # noqa: ANN401 (pynetdicom has no types)
+    """Tell who waits for an answer that none comes any more.
+
+    pynetdicom does so too, but the thread that it keeps for each association now and then takes away what was meant
+    for who waits (its issue 875), and ends: a C-MOVE was waited for as long as an archive may be silent.
+    """
+    event.assoc.dimse.msg_queue.put((None, None))
 
 
 class _ClosedWhenRefused(ssl.SSLSocket):

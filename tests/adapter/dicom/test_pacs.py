@@ -185,6 +185,23 @@ def test_a_final_answer_lost_on_our_side_is_not_waited_for(hospital: Build, monk
 
 
 @pytest.mark.fault("F-09")
+def test_an_end_lost_on_our_side_is_not_waited_for(hospital: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As above, of what says that the archive has aborted. Breach: the same five minutes."""
+    handed_over, dropped = DIMSEServiceProvider.get_msg, iter([True])
+
+    def robbed(provider: DIMSEServiceProvider, block: bool = False) -> Any:  # noqa: ANN401 (pynetdicom's)
+        context, message = handed_over(provider, block)
+        ended = block and message is None
+        return handed_over(provider, block) if ended and next(dropped, False) else (context, message)
+
+    monkeypatch.setattr(DIMSEServiceProvider, "get_msg", robbed)
+    there = hospital(PacsFaults(moves_aborted=1))
+    (ref,) = there.pacs.find_series(PATIENT)
+    assert _retrieve(there, ref) == 6
+    assert next(dropped, None) is None
+
+
+@pytest.mark.fault("F-09")
 def test_an_attempt_goes_on_where_the_last_one_stopped(hospital: Build) -> None:
     """What arrived before a failure is not fetched again."""
     there = hospital(PacsFaults(keeps_back=2))
@@ -339,7 +356,7 @@ def test_a_full_disk_is_ours_and_is_waited_for(hospital: Build, monkeypatch: pyt
         free = itertools.chain([room], itertools.repeat(0))
         with monkeypatch.context() as full:
             full.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=next(free)))
-            with pytest.raises(StoreUnavailable, match="0 MiB free, 1 MiB needed"):
+            with pytest.raises(StoreUnavailable, match="no image is received: (0 MiB free, 1 MiB needed|no room for)"):
                 _retrieve(there, ref)
         assert (len(there.archive.moves), _files(there)) == (asked, 0)
     assert _retrieve(there, ref) == 6
