@@ -38,8 +38,11 @@ gateway errors, lost replies, half-open and dripping connections, a failing arch
 full disk and steps of the clock, one to three at a time; `ARGS="--peers real"` is for HAPI FHIR and Orthanc. After
 every schedule the servers' own contents are compared with what one undisturbed look would have written: of every type
 that we write nothing lost, nothing twice, nothing in part, nobody else's, every older draft revoked, every case ended,
-nothing left in plain (`tests/faults/judge.py`, which `test_judge.py` shows each of these). A failed schedule is
-printed with the command that repeats it. Twenty cycles run in `make test`.
+the newest case of each patient as that look ends, nothing left in plain (`tests/faults/judge.py`, which `test_judge.py`
+shows each of these). A look reads the whole record, so a lost change can be seen of each patient's last event only: of
+six patients in a schedule, one of whom is asked for by hand besides. A failed schedule is printed with the command that
+repeats it, and leaves its logs in `.results/chaos`, with every thread of a service that did not settle. Twenty cycles
+run in `make test`.
 
 Long runs are written down by hand in `tests/faults/long_runs.toml`, each with its last line:
 
