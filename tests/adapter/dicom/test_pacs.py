@@ -356,7 +356,7 @@ def test_a_full_disk_is_ours_and_is_waited_for(hospital: Build, monkeypatch: pyt
         free = itertools.chain([room], itertools.repeat(0))
         with monkeypatch.context() as full:
             full.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=next(free)))
-            with pytest.raises(StoreUnavailable, match="no image is received: (0 MiB free, 1 MiB needed|no room for)"):
+            with pytest.raises(StoreUnavailable, match="no image is received: "):
                 _retrieve(there, ref)
         assert (len(there.archive.moves), _files(there)) == (asked, 0)
     assert _retrieve(there, ref) == 6
