@@ -242,13 +242,14 @@ class CaseQueue:
         with SetWorkflowID(case.case_id), SetEnqueueOptions(queue_partition_key=case.patient_id, delay_seconds=delay):
             DBOS.enqueue_workflow(QUEUE, self._case, str(case.patient_id), case.revision)
 
-    def keep_pace(self) -> None:
+    def keep_pace(self, *, any_open: bool) -> None:
         """Look often while some case is due or runs, seldom while none is, or all wait for their quiet time.
 
+        any_open: whether the ledger knows a case that waits or runs; nothing is asked where it does not.
         The pace is stated where all workers of this database read it before each look, and where any may have set it.
         """
         often, seldom = self._options.poll_seconds, self._options.idle_poll_seconds
-        seconds = often if _unfinished(limit=1, status=_DUE) else max(seldom, often)
+        seconds = often if any_open and _unfinished(limit=1, status=_DUE) else max(seldom, often)
         if self._registered is not None and seconds != self._registered.polling_interval_sec:
             self._registered.set_polling_interval_sec(seconds)
 

@@ -56,5 +56,5 @@ def enqueue_open_cases(queue: CaseQueue, ledger: Ledger, give_up: Callable[[Case
             give_up(case)
         else:
             queue.enqueue(case)
-    queue.keep_pace()
+    queue.keep_pace(any_open=bool(cases))
     return len(cases)
