@@ -132,20 +132,25 @@ def test_two_queues_one_after_the_other_in_one_process(tmp_path: Path) -> None:
                 assert service.work.seen == [(f"p1:{revision}", name) for name in STEPS]
 
 
-def test_a_case_that_is_given_back_waits_for_the_step_of_its_old_run(tmp_path: Path) -> None:
-    """What a silent worker meets that wakes. Breach: both ran, and shared one folder of images and one mark."""
-    steps = threading.Semaphore(0)
-    entered = threading.Semaphore(0)
+def _held_in_its_first_step(service: Service) -> tuple[threading.Semaphore, threading.Semaphore]:
+    """Begin a case of p1. Returns what lets a step go on, and what tells of each that begins; the first has."""
+    steps, entered = threading.Semaphore(0), threading.Semaphore(0)
 
     def in_step(_name: str, _case: Case) -> None:
         entered.release()
         steps.acquire(timeout=20)
 
+    service.work.in_step = in_step
+    service.ledger.request(PatientId("p1"))
+    service.look_again()
+    assert entered.acquire(timeout=20)
+    return steps, entered
+
+
+def test_a_case_that_is_given_back_waits_for_the_step_of_its_old_run(tmp_path: Path) -> None:
+    """What a silent worker meets that wakes. Breach: both ran, and shared one folder of images and one mark."""
     with database(tmp_path) as engine, open_service(engine) as service:
-        service.work.in_step = in_step
-        service.ledger.request(PatientId("p1"))
-        service.look_again()
-        assert entered.acquire(timeout=20)
+        steps, entered = _held_in_its_first_step(service)
         DBOS.resume_workflow("p1:1", queue_name=QUEUE)  # as the worker that took it over did
         wait_until(lambda: _status("p1:1") == "PENDING", 20)  # dequeued again, here
         time.sleep(0.2)
@@ -162,18 +167,8 @@ def test_a_case_that_is_given_back_waits_for_the_step_of_its_old_run(tmp_path: P
 
 def test_the_next_case_of_a_patient_waits_for_the_step_of_a_lost_run(tmp_path: Path) -> None:
     """As above, where the case was taken over and ended elsewhere. Breach: both ran, over one folder of images."""
-    steps = threading.Semaphore(0)
-    entered = threading.Semaphore(0)
-
-    def in_step(_name: str, _case: Case) -> None:
-        entered.release()
-        steps.acquire(timeout=20)
-
     with database(tmp_path) as engine, open_service(engine) as service:
-        service.work.in_step = in_step
-        service.ledger.request(PatientId("p1"))
-        service.look_again()
-        assert entered.acquire(timeout=20)
+        steps, _ = _held_in_its_first_step(service)
         service.ledger.record(Case(patient_id=PatientId("p1"), revision=1), Skipped(reason="elsewhere", detail=""))
         DBOS.cancel_workflow("p1:1")  # its partition of the queue is free then, as where another worker ended it
         service.ledger.request(PatientId("p1"))
