@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -211,19 +211,10 @@ class Service:
         """
         before = self._clock() - timedelta(days=self._settings.store.retention_days)
         yesterday = self._clock() - timedelta(days=1)
-        try:
-            self.queue.prune(yesterday)
-        except Exception as error:
-            _log.warning("the queue's rows of ended cases were not removed", error=_named(error))
-        try:
-            self.rooms.store.vault.sweep_interrupted(yesterday)
-        except Exception as error:
-            _log.warning("what was cut while it was written was not removed", error=_named(error))
-        try:
-            return expire_case_files(self._ledger, self.rooms.store.vault, before)
-        except Exception as error:
-            _log.warning("case files were not expired", error=_named(error))
-            return 0
+        vault = self.rooms.store.vault
+        _removed(lambda: self.queue.prune(yesterday), "the queue's rows of ended cases were not removed")
+        _removed(lambda: vault.sweep_interrupted(yesterday), "what was cut while it was written was not removed")
+        return _removed(lambda: expire_case_files(self._ledger, vault, before), "case files were not expired")
 
     def reconcile(self) -> Reconciliation | None:
         """Compare every record once a night, or go on where that was cut; None where there is nothing to do now.
@@ -278,16 +269,19 @@ class Service:
         found = [*self._complaints_of_the_store()]
         if self._complaint is not None:
             found.append(self._complaint)
-        if self._role.works and (shortage := disk_shortage(self._settings.store.folder)):
-            found.append(shortage)
         if self._role.works:
-            found.extend(sorted(self._work.complaints()))
-        if self._role.works and self.queue.silent_seconds > SILENT_AFTER.total_seconds():
-            found.append(f"no sign of life was given for {self.queue.silent_seconds:.0f} s: others take over the cases")
+            found.extend(self._complaints_of_the_work())
         silent = self._monotonic() - self._polled_well
         if self._role.watches and silent > self._longest_silence:
             found.append(f"no look at the EHR ended well for {silent:.0f} s")
         return tuple(found)
+
+    def _complaints_of_the_work(self) -> Iterator[str]:
+        if shortage := disk_shortage(self._settings.store.folder):
+            yield shortage
+        yield from sorted(self._work.complaints())
+        if self.queue.silent_seconds > SILENT_AFTER.total_seconds():
+            yield f"no sign of life was given for {self.queue.silent_seconds:.0f} s: others take over the cases"
 
     def _complaints_of_the_store(self) -> tuple[str, ...]:
         try:
@@ -361,6 +355,15 @@ class _Witness:
             return None
         when = f"since {last.at.isoformat(timespec='seconds')}" if last else "yet"
         return f"no process has looked at the EHR {when}: does one run with --role watch or all?"
+
+
+def _removed(remove: Callable[[], int], failed: str) -> int:
+    """How many; whatever fails is said, and keeps nothing else from being removed."""
+    try:
+        return remove()
+    except Exception as error:
+        _log.warning(failed, error=_named(error))
+        return 0
 
 
 def _decide_apart(apart: Apart[StepResult | Transient], case_file_digest: str) -> StepResult:

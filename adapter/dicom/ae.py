@@ -113,7 +113,7 @@ def hang_up(association: Association) -> None:
             transport.socket.shutdown(socket.SHUT_RDWR)
 
 
-def _wake(event: Any) -> None:  # noqa: ANN401 (pynetdicom has no types)
+def _wake(event: evt.Event) -> None:
     """Tell who waits for an answer that none comes any more.
 
     pynetdicom does so too, but the thread that it keeps for each association now and then takes away what was meant
@@ -150,12 +150,12 @@ class Sockets:
         for one in self._sockets:
             one.close()
 
-    def _asked(self, event: Any) -> None:  # noqa: ANN401 (pynetdicom has no types)
+    def _asked(self, event: evt.Event) -> None:
         transport = event.assoc.dul.socket
         if transport is not None and transport.socket is not None:
             self._sockets.add(transport.socket)
 
-    def _opened(self, event: Any) -> None:  # noqa: ANN401
+    def _opened(self, event: evt.Event) -> None:
         connection = event.assoc.dul.socket.socket
         send_at_once(connection)
         # without it a peer that stops inside a PDU would hold the thread for ever

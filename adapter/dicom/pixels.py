@@ -174,7 +174,7 @@ def require_codestream(stream: bytes, family: Codestream, layout: PixelFormat, w
         raise Unreadable(f"{where} has a pixel stream longer than its pixels")
     if family is Codestream.RLE:
         # PS3.5 annex G: the header counts the byte planes
-        size = (layout.rows, layout.columns) if struct.unpack_from("<L", stream)[0] == 2 else None  # noqa: PLR2004
+        size = (layout.rows, layout.columns) if struct.unpack_from("<L", stream)[0] == 2 else None  # noqa: PLR2004 (16 bits)
     elif family is Codestream.JPEG_2000:
         size, reversible = _jpeg_2000(stream)
         if not reversible:

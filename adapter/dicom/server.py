@@ -80,7 +80,7 @@ def _bounded(limits: Limits) -> type[ThreadedAssociationServer]:
                 raise
             return connection, address
 
-        def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ANN401, ARG002
+        def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ANN401, ARG002 (signature of socketserver)
             return len(self.active_associations) < limits.connections
 
         def shutdown(self) -> None:

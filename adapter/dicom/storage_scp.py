@@ -7,7 +7,6 @@ import ssl
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
@@ -113,7 +112,7 @@ class StorageScp:
             self._listening.stop()
             self._listening = None
 
-    def _opened(self, event: Any) -> None:  # noqa: ANN401 (pynetdicom has no types)
+    def _opened(self, event: evt.Event) -> None:
         transport = event.assoc.dul.socket
         reader = PduReader(
             transport.socket,
@@ -129,10 +128,10 @@ class StorageScp:
             for context in event.assoc.acceptor.supported_contexts:
                 context.transfer_syntax = sorted(context.transfer_syntax, key=lambda syntax: str(syntax) in NATIVE)
 
-    def _closed(self, event: Any) -> None:  # noqa: ANN401
+    def _closed(self, event: evt.Event) -> None:
         self._readers.pop(id(event.assoc), None)
 
-    def _store(self, event: Any) -> int:  # noqa: ANN401
+    def _store(self, event: evt.Event) -> int:
         """Decide on one C-STORE request: the status says what became of it; 0000 only for what is on disk."""
         reader = self._readers.get(id(event.assoc))
         if reader is not None:

@@ -36,7 +36,7 @@ from adapter.domain.ids import PatientId
 from adapter.domain.outcome import Case
 from adapter.engine.executions import Executions
 from adapter.engine.steps import Interrupted
-from adapter.engine.takeover import Heartbeat, Takeover, Workers, new_executor_id
+from adapter.engine.takeover import UNFINISHED, Heartbeat, Takeover, Workers, new_executor_id
 from adapter.errors import BadStore, StoreUnavailable
 
 QUEUE = "patients"
@@ -53,7 +53,6 @@ _WORKFLOW = "case"
 _FAILED = ["ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]  # the engine's words
 _ENDED = ["SUCCESS", *_FAILED]
 _DUE = ["ENQUEUED", "PENDING"]
-_UNFINISHED = [*_DUE, "DELAYED"]
 _PRUNED_AT_ONCE = 500
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 6
@@ -331,7 +330,7 @@ class CaseQueue:
         return self._datasource
 
 
-def _unfinished(limit: int | None, status: list[str] = _UNFINISHED) -> list[WorkflowStatus]:
+def _unfinished(limit: int | None, status: list[str] = UNFINISHED) -> list[WorkflowStatus]:
     """Workflows of the queue that have no outcome yet."""
     found: list[WorkflowStatus] = DBOS.list_workflows(
         status=status, queue_name=QUEUE, limit=limit, load_input=False, load_output=False

@@ -19,6 +19,7 @@ from dbos import DBOS
 
 from adapter.errors import StoreUnavailable, place_of
 
+UNFINISHED = ["ENQUEUED", "PENDING", "DELAYED"]  # the engine's words
 BEAT_SECONDS = 3.0
 _STOP_SECONDS = 1.0  # whoever hangs longer waits for a database that is away
 _LOOKS_UNTIL_STRANDED = 5  # as long as a worker may be silent
@@ -109,9 +110,7 @@ class Takeover:
 
     def _end_what_nobody_can_run(self) -> None:
         """After an upgrade that cannot go on with old cases: end them in the engine, and they are asked for again."""
-        unfinished = DBOS.list_workflows(
-            status=["ENQUEUED", "PENDING", "DELAYED"], queue_name=self._queue, load_input=False, load_output=False
-        )
+        unfinished = DBOS.list_workflows(status=UNFINISHED, queue_name=self._queue, load_input=False, load_output=False)
         # asked only now, for the same reason as in `_reap`
         versions = {version_of(executor_id) for executor_id in self._workers.living(self._executor_id)}
         for status in unfinished:

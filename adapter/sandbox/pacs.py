@@ -138,13 +138,13 @@ class SandboxPacs:
             self._listening.stop()
             self._listening = None
 
-    def _requested(self, event: Any) -> None:  # noqa: ANN401 (pynetdicom has no types)
+    def _requested(self, event: evt.Event) -> None:
         if self.faults.refuses_associations or self.faults.knows_nobody:
             # PS3.8 table 9-21: an unknown calling AE title, for good; or a local limit, for now
             event.assoc.acse.send_reject(*((0x01, 0x01, 0x03) if self.faults.knows_nobody else (0x02, 0x03, 0x02)))
             event.assoc.kill()
 
-    def _find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:  # noqa: ANN401
+    def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         time.sleep(self.faults.slow_seconds)
         while self.faults.silent and event.assoc.is_established:
             time.sleep(0.05)
@@ -177,7 +177,7 @@ class SandboxPacs:
             answer.InstanceAvailability = self.faults.availability
         return answer
 
-    def _move(self, event: Any) -> Iterator[Any]:  # noqa: ANN401
+    def _move(self, event: evt.Event) -> Iterator[Any]:
         """Answer one C-MOVE as pynetdicom wants it: destination, count, then each image with its status."""
         self.moves.append(event.identifier.QueryRetrieveLevel)
         number = len(self.moves)
@@ -218,7 +218,7 @@ class SandboxPacs:
             instances.append(_changed(instances[-1], _invert))
         return instances
 
-    def _images(self, event: Any, instances: list[Dataset], *, aborts: bool) -> Iterator[tuple[int, Dataset]]:  # noqa: ANN401
+    def _images(self, event: evt.Event, instances: list[Dataset], *, aborts: bool) -> Iterator[tuple[int, Dataset]]:
         for index, instance in enumerate(instances):
             time.sleep(self.faults.slow_seconds)
             if aborts and index >= len(instances) // 2:

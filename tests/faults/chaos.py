@@ -253,8 +253,8 @@ def _news(hospital: Hospital, settings: Settings, draw: random.Random, *, left: 
     """Something becomes known in every cycle, the last of it in the last.
 
     left: so many cycles, with this one. A look reads the whole record, so that a patient's next event heals what was
-    lost of the one before: what the judge can miss is each patient's last. One is asked for by hand besides, and
-    always healed.
+    lost of the one before: the judge can notice the loss of each patient's last only. One is asked for by hand besides,
+    and always healed.
     """
     if first:
         hospital.unfold(len(hospital.patients))  # their beginnings, which come first

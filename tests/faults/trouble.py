@@ -25,7 +25,7 @@ from tests.faults.proxy import Manner, TcpProxy
 from tests.peers.postgresql import Postgresql
 
 _HOUR, _YEAR = 3_600, 31_536_000
-_DISK_BYTES = 1_300 << 20  # room for the gibibyte that our Storage SCP leaves free, and some more
+_DISK_BYTES = 1_300 << 20  # room for the gibibyte without which no series is asked for, and some more
 _CLOCKS = (0, _HOUR, -_HOUR, _YEAR, -_YEAR)
 
 
